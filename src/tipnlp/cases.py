@@ -1,0 +1,90 @@
+"""A case: one investigation description with what is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from tipnlp.language import LANGUAGES
+
+LABELS = ("forced_labour", "sex_trafficking", "non_trafficking")
+REVIEW = "review"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case as read from a file.
+
+    Attributes:
+        id: the name of the case in its file.
+        text: the description.
+        label: one of `LABELS`, in labelled data only.
+        lang: one of `en fr de lb`; detected when missing.
+        date: ISO date or a year.
+        country, genre, source: free text.
+        group: cases about the same facts share it and never stand on both sides of a split.
+        extra: every other column, kept as it was.
+    """
+
+    id: str
+    text: str
+    label: str | None = None
+    lang: str | None = None
+    date: str | None = None
+    country: str | None = None
+    group: str | None = None
+    genre: str | None = None
+    source: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def year(self) -> str | None:
+        """The year of `date`, as four digits, where it has one."""
+        head = (self.date or "")[:4]
+        return head if len(head) == 4 and head.isdigit() else None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Everything but the text, as it came in; columns without a value are left out."""
+        known = {name: getattr(self, name) for name in ("id", *OPTIONAL)}
+        return {name: value for name, value in {**known, **self.extra}.items() if value is not None}
+
+    def read_column(self, name: str) -> str:
+        """Return any column as text; `year` is derived, a missing value is `-`."""
+        value = self.year if name == "year" else self.columns.get(name)
+        return "-" if value is None or value == "" else str(value)
+
+
+OPTIONAL = tuple(f.name for f in fields(Case) if f.name not in ("id", "text", "extra"))
+
+
+def build_case(record: Mapping[str, Any], *, labelled: bool = False) -> Case:
+    """Make a case of a record (a JSON object, a CSV row ...).
+
+    Raises:
+        ValueError: the record cannot be used; the message says why, without the text.
+    """
+    text = record.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError("no text: every record needs a column 'text' with a description in it")
+    known = {name: _read_text(record, name) for name in ("id", *OPTIONAL)}
+    if known["id"] is None:
+        raise ValueError("no id: every record needs a column 'id'")
+    if known["lang"] is not None and known["lang"] not in LANGUAGES:
+        raise ValueError(f"lang is {known['lang']!r}, not one of {' '.join(LANGUAGES)}; leave it empty to detect it")
+    if labelled and known["label"] is None:
+        raise ValueError(f"no label: labelled data needs one of {' '.join(LABELS)}")
+    if labelled and known["label"] not in LABELS:
+        raise ValueError(f"label is {known['label']!r}, not one of {' '.join(LABELS)}")
+    extra = {key: value for key, value in record.items() if key != "text" and key not in known}
+    return Case(text=text, extra=extra, **known)  # type: ignore[arg-type]
+
+
+def _read_text(record: Mapping[str, Any], name: str) -> str | None:
+    value = record.get(name)
+    if value is None:
+        return None
+    if isinstance(value, (list, dict)):
+        raise ValueError(f"{name} is a {type(value).__name__}, not a text")
+    return str(value).strip() or None

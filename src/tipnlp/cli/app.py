@@ -1,0 +1,74 @@
+"""The Typer application, the options that several commands share, and the way out on errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from tipnlp.errors import TipnlpError
+
+DONE, FINDINGS, UNUSABLE = 0, 1, 2
+
+DEFAULT_MODEL = Path("models/default")
+
+app = typer.Typer(
+    name="tipnlp",
+    help="Sort investigation descriptions into forced labour, sex trafficking and not trafficking, and show how sure.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+corpus_app = typer.Typer(help="Check and describe labelled cases.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(corpus_app, name="corpus")
+
+Inputs = Annotated[
+    list[str], typer.Argument(help="Case files (.jsonl .csv .tsv .parquet .txt), folders of them, or - for JSONL.")
+]
+ModelOption = Annotated[Path, typer.Option("--model", "-m", help="Model folder.")]
+EncodingOption = Annotated[str, typer.Option(help="Encoding of text files, for example cp1252.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first record that cannot be used.")]
+JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes to work with.")]
+
+
+def say(text: str) -> None:
+    """Print words for the person, on standard error."""
+    typer.echo(text, err=True)
+
+
+def leave(status: int) -> NoReturn:
+    """End the command with an exit status."""
+    raise typer.Exit(status)
+
+
+@contextmanager
+def report_errors() -> Iterator[None]:
+    """Turn the errors of the library into one message and an exit status."""
+    try:
+        yield
+    except TipnlpError as error:
+        say(f"tipnlp: {error}")
+        leave(UNUSABLE)
+    except BrokenPipeError:
+        # The reader of our output is gone (`tipnlp ... | head`): that is its right.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave(DONE)
+
+
+@app.callback(invoke_without_command=True)
+def show_version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Sort investigation descriptions into forced labour, sex trafficking and not trafficking, and show how sure."""
+    if version:
+        from importlib.metadata import version as find_version
+
+        typer.echo(f"tipnlp {find_version('tipnlp')}")
+        leave(DONE)

@@ -1,0 +1,48 @@
+"""`tipnlp train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tipnlp.cli.app import (
+    EncodingOption,
+    ForceOption,
+    Inputs,
+    JobsOption,
+    app,
+    report_errors,
+    say,
+)
+
+
+@app.command()
+def train(
+    corpus: Inputs,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to make.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
+    folds: Annotated[int | None, typer.Option(min=2, help="Grouped folds for the out-of-fold figures.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the folds.")] = None,
+    encoding: EncodingOption = "utf-8-sig",
+    jobs: JobsOption = 1,
+    force: ForceOption = False,
+) -> None:
+    """Train a model on labelled cases and print how good it is on cases it has not seen."""
+    from tipnlp.errors import OutputError
+    from tipnlp.model import save_model
+    from tipnlp.reading import read_cases
+    from tipnlp.report import format_evaluation
+    from tipnlp.training import read_config, train_model
+
+    with report_errors():
+        if output.exists() and not force:
+            raise OutputError.from_existing(output)
+        settings = read_config(config, folds=folds, seed=seed)
+        cases = list(read_cases(corpus, labelled=True, encoding=encoding))
+        say(f"training on {len(cases)} cases ...")
+        trained = train_model(cases, settings, jobs)
+        model = save_model(trained.model, output, force=force)
+        typer.echo(format_evaluation(trained.evaluation, "Out of fold"))
+        say(f"model {model.manifest.id} saved to {output}")

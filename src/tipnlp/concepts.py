@@ -1,0 +1,250 @@
+"""Finding the concepts of the lexicon in a `TokenBatch`.
+
+Which words of the lexicon a token fits is worked out once per distinct token. Patterns are
+then matched for a whole batch at once: all places where some pattern may begin are candidates,
+and each further element of the patterns is a shifted look at the token array.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tipnlp.language import LANGUAGES
+from tipnlp.lexicon import Lexicon, Pattern, load_lexicon
+from tipnlp.preprocess import expand_ranges, hash_text, load_blank
+from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptHits:
+    """Where concepts were found, in order of document and place.
+
+    Attributes:
+        documents: the text of each hit.
+        starts, ends: its tokens, as places in the flat arrays of the batch (end excluded).
+        concepts: its concept, as a place in `Lexicon.concepts`.
+    """
+
+    documents: Ints
+    starts: Ints
+    ends: Ints
+    concepts: Ints
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+class WordIndex:
+    """Finds the elements that a token fits; each element is a set of words with wildcards."""
+
+    def __init__(self, elements: Sequence[frozenset[str]]) -> None:
+        self._exact: dict[str, list[int]] = defaultdict(list)
+        self._prefixes: dict[str, list[int]] = defaultdict(list)
+        self._suffixes: dict[str, list[int]] = defaultdict(list)
+        self._infixes: dict[str, list[int]] = defaultdict(list)
+        for number, element in enumerate(elements):
+            for word in element:
+                self._choose_table(word)[word.strip("*")].append(number)
+        self._lengths = [sorted({len(w) for w in t}) for t in (self._prefixes, self._suffixes, self._infixes)]
+
+    def _choose_table(self, word: str) -> dict[str, list[int]]:
+        if word.startswith("*"):
+            return self._infixes if word.endswith("*") else self._suffixes
+        return self._prefixes if word.endswith("*") else self._exact
+
+    def find_elements(self, token: str) -> list[int]:
+        """Return the numbers of the elements that the token fits, sorted."""
+        size = len(token)
+        found = set(self._exact.get(token, ()))
+        prefix_lengths, suffix_lengths, infix_lengths = self._lengths
+        for length in prefix_lengths:
+            if length <= size:
+                found.update(self._prefixes.get(token[:length], ()))
+        for length in suffix_lengths:
+            if length <= size:
+                found.update(self._suffixes.get(token[size - length :], ()))
+        for length in infix_lengths:
+            for start in range(size - length + 1):
+                found.update(self._infixes.get(token[start : start + length], ()))
+        return sorted(found)
+
+
+class LanguageMatcher:
+    """Matches the patterns of one language against the tokens of one table."""
+
+    def __init__(self, patterns: Sequence[Pattern], names: Sequence[str], table: TokenTable) -> None:
+        numbers: dict[frozenset[str], int] = {}
+        longest = max(len(p.elements) for p in patterns)
+        self._elements = np.full((len(patterns), longest), -1, dtype=np.int64)
+        self._gaps = np.zeros((len(patterns), longest), dtype=np.int64)
+        for i, pattern in enumerate(patterns):
+            size = len(pattern.elements)
+            self._elements[i, :size] = [numbers.setdefault(e, len(numbers)) for e in pattern.elements]
+            self._gaps[i, 1:size] = pattern.gaps
+        self._sizes = (self._elements >= 0).sum(axis=1)
+        self._concepts = np.array([names.index(p.concept) for p in patterns], dtype=np.int64)
+        self._index = WordIndex(list(numbers))
+        self._beginning: dict[int, list[int]] = defaultdict(list)
+        for i, first in enumerate(self._elements[:, 0].tolist()):
+            self._beginning[first].append(i)
+        self._table = table
+        # Row 0 of the three arrays below stands for every token that is in no pattern.
+        self._kinds = GrowingArray(np.int32)
+        self._fits = GrowingArray(np.bool_, (len(numbers),))
+        self._fits.append(np.zeros((1, len(numbers)), dtype=np.bool_))
+        self._candidates = GrowingArray(np.int64)
+        self._candidate_ends = GrowingArray(np.int64)
+        self._candidate_ends.append(np.zeros(2, dtype=np.int64))
+
+    def find_hits(self, rows: NDArray[np.int32], sentences: NDArray[np.int32]) -> tuple[Ints, Ints, Ints]:
+        """Return start, end and concept of every match, in no particular order."""
+        self._learn_tokens()
+        kinds = self._kinds.view[rows]
+        places = np.flatnonzero(kinds)
+        ends = self._candidate_ends.view
+        kind = kinds[places]
+        first, counts = ends[kind], ends[kind + 1] - ends[kind]
+        starts = np.repeat(places, counts)
+        patterns = self._candidates.view[expand_ranges(first, counts)]
+        last = starts
+        found: list[tuple[Ints, Ints, Ints]] = []
+        for step in range(1, self._elements.shape[1] + 1):
+            complete = self._sizes[patterns] == step
+            found.append((starts[complete], last[complete] + 1, self._concepts[patterns[complete]]))
+            starts, last, patterns = starts[~complete], last[~complete], patterns[~complete]
+            if not len(patterns):
+                break
+            last = self._find_next(last, patterns, step, kinds, sentences)
+            on = last >= 0
+            starts, last, patterns = starts[on], last[on], patterns[on]
+        return tuple(np.concatenate(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
+
+    def _find_next(
+        self, last: Ints, patterns: Ints, step: int, kinds: NDArray[np.int32], sentences: NDArray[np.int32]
+    ) -> Ints:
+        """Return for each candidate the nearest place that fits the next element, or -1."""
+        result = np.full(len(last), -1, dtype=np.int64)
+        wanted = self._elements[patterns, step]
+        reach = self._gaps[patterns, step] + 1
+        open_ = np.arange(len(last))
+        fits = self._fits.view
+        for distance in range(1, int(reach.max()) + 1):
+            open_ = open_[(reach[open_] >= distance) & (last[open_] + distance < len(kinds))]
+            place = last[open_] + distance
+            same = sentences[place] == sentences[last[open_]]
+            open_, place = open_[same], place[same]
+            fit = fits[kinds[place], wanted[open_]]
+            result[open_[fit]] = place[fit]
+            open_ = open_[~fit]
+        return result
+
+    def _learn_tokens(self) -> None:
+        """Work out the elements of tokens that the table has gained."""
+        kinds: list[int] = []
+        for text in self._table.texts[len(self._kinds) :]:
+            elements = self._index.find_elements(text)
+            kinds.append(len(self._fits) if elements else 0)
+            if elements:
+                row = np.zeros((1, self._fits.view.shape[1]), dtype=np.bool_)
+                row[0, elements] = True
+                self._fits.append(row)
+                begun = [p for e in elements for p in self._beginning.get(e, ())]
+                self._candidates.append(np.array(begun, dtype=np.int64))
+                self._candidate_ends.append(np.array([len(self._candidates)], dtype=np.int64))
+        self._kinds.append(np.array(kinds, dtype=np.int32))
+
+
+class ConceptFinder:
+    """Finds concepts in batches of any mix of languages."""
+
+    def __init__(self, lexicon: Lexicon | None = None) -> None:
+        self._lexicon = lexicon or load_lexicon()
+        self._matchers: WeakKeyDictionary[TokenTable, dict[str, LanguageMatcher]] = WeakKeyDictionary()
+
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """A 64-bit hash of each concept's name, in the order of the lexicon."""
+        return np.array([hash_text(name) for name in self._lexicon.names], dtype=np.uint64)
+
+    def find_concepts(self, batch: TokenBatch) -> ConceptHits:
+        """Return every concept found; overlapping hits of one concept count as one."""
+        codes = np.array([LANGUAGES.index(c) if c in LANGUAGES else -1 for c in batch.languages], dtype=np.int64)
+        lengths = np.diff(batch.offsets)
+        sentences = batch.sentences
+        found: list[tuple[Ints, Ints, Ints]] = []
+        for code in np.unique(codes[codes >= 0]):
+            which = np.flatnonzero(codes == code)
+            matcher = self._get_matcher(LANGUAGES[code], batch.table)
+            if len(which) == len(batch):
+                found.append(matcher.find_hits(batch.rows, sentences))
+                continue
+            places = expand_ranges(batch.offsets[which], lengths[which])
+            starts, ends, concepts = matcher.find_hits(batch.rows[places], sentences[places])
+            found.append((places[starts], places[ends - 1] + 1, concepts))
+        return _merge_hits(found, batch)
+
+    def _get_matcher(self, language: str, table: TokenTable) -> LanguageMatcher:
+        matchers = self._matchers.setdefault(table, {})
+        if language not in matchers:
+            patterns = expand_patterns(language, self._lexicon.patterns[language])
+            matchers[language] = LanguageMatcher(patterns, self._lexicon.names, table)
+        return matchers[language]
+
+
+def _merge_hits(found: list[tuple[Ints, Ints, Ints]], batch: TokenBatch) -> ConceptHits:
+    """Sort hits by place, and let the first of overlapping hits of one concept stand for all."""
+    empty = np.zeros(0, dtype=np.int64)
+    found = [(empty, empty, empty), *found]
+    starts, ends, concepts = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.lexsort((-ends, starts, concepts))
+    starts, ends, concepts = starts[order], ends[order], concepts[order]
+    # The furthest end so far within the same concept: shift each concept onto ground of its own.
+    shift = concepts * (len(batch.rows) + 1)
+    reached = np.maximum.accumulate(ends + shift) if len(ends) else ends
+    fresh = np.ones(len(starts), dtype=np.bool_)
+    fresh[1:] = starts[1:] + shift[1:] >= reached[:-1]
+    starts, ends, concepts = starts[fresh], ends[fresh], concepts[fresh]
+    order = np.lexsort((concepts, starts))
+    starts = starts[order]
+    documents = np.searchsorted(batch.offsets, starts, side="right") - 1
+    return ConceptHits(documents, starts, ends[order], concepts[order])
+
+
+@cache
+def expand_patterns(language: str, patterns: tuple[Pattern, ...]) -> tuple[Pattern, ...]:
+    """Return patterns of a language with every element a single token.
+
+    A word that spaCy splits (`15-year-old`) becomes a run of adjacent elements.
+    """
+    tokenizer = load_blank(language).tokenizer
+
+    @cache
+    def split(word: str) -> tuple[str, ...]:
+        return (word,) if "*" in word else tuple(token.lower_ for token in tokenizer(word))
+
+    return tuple(dict.fromkeys(p for pattern in patterns for p in _expand_pattern(pattern, split)))
+
+
+def _expand_pattern(pattern: Pattern, split: Callable[[str], tuple[str, ...]]) -> Iterable[Pattern]:
+    choices: list[list[tuple[frozenset[str], ...]]] = []
+    for element in pattern.elements:
+        runs = [split(word) for word in sorted(element)]
+        single = frozenset(run[0] for run in runs if len(run) == 1)
+        choices.append([(single,)] if single else [])
+        choices[-1].extend(tuple(frozenset({t}) for t in run) for run in runs if len(run) > 1)
+    for choice in product(*choices):
+        elements = tuple(element for run in choice for element in run)
+        gaps: list[int] = []
+        for gap, run in zip((0, *pattern.gaps), choice, strict=True):
+            gaps.extend([gap, *[0] * (len(run) - 1)])
+        yield replace(pattern, elements=elements, gaps=tuple(gaps[1:]))

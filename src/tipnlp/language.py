@@ -1,0 +1,26 @@
+"""Which of the four languages a text is written in."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+LANGUAGES = ("en", "fr", "de", "lb")
+
+# The opening of a text settles its language; reading more only costs time.
+SAMPLE_CHARACTERS = 300
+
+
+@cache
+def _load_identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
+    identifier.set_languages(list(LANGUAGES))
+    return identifier
+
+
+def detect_language(text: str) -> str:
+    """Return the code of the most likely language among `LANGUAGES` (py3langid, naive Bayes)."""
+    code: str = _load_identifier().classify(text[:SAMPLE_CHARACTERS])[0]
+    return code

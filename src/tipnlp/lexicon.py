@@ -1,0 +1,149 @@
+"""The concept lexicon as data: what is looked for, in which words, in four languages.
+
+`lexicon/concepts.toml` defines every concept once; `lexicon/<language>.toml` says how it is
+put in that language. A pattern is a line of elements:
+
+==========  ================================================================
+``word``    one token in lower case; ``*`` at either end is a wildcard
+``a|b``     alternatives
+``@class``  any word of a class from the ``[words]`` table of the same file
+``..``      up to `GAP` tokens in between, within a sentence
+==========  ================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from tipnlp.errors import LexiconError
+from tipnlp.language import LANGUAGES
+
+GAP = 5
+GAP_MARK = ".."
+GROUPS = (
+    "act",
+    "means",
+    "indicator",
+    "exploitation",
+    "neighbour",
+    "exoneration",
+    "out_of_scope",
+    "notice",
+    "role",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """What a concept is: its name, its group (one of `GROUPS`) and its definition."""
+
+    name: str
+    group: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One way to put a concept.
+
+    Attributes:
+        concept: the name of the concept.
+        elements: for each place the words (with wildcards) that may stand there.
+        gaps: for each place but the first, how many other tokens may stand before it.
+    """
+
+    concept: str
+    elements: tuple[frozenset[str], ...]
+    gaps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """All concepts, and the patterns of each language."""
+
+    concepts: tuple[Concept, ...]
+    patterns: Mapping[str, tuple[Pattern, ...]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the concepts, in the order of the lexicon."""
+        return tuple(concept.name for concept in self.concepts)
+
+
+@cache
+def load_lexicon() -> Lexicon:
+    """Read the lexicon that comes with the package.
+
+    Raises:
+        LexiconError: a file is faulty; the message names file, concept and pattern.
+    """
+    table = _read_toml("concepts")
+    concepts = tuple(Concept(name, entry["group"], entry["definition"]) for name, entry in table.items())
+    for concept in concepts:
+        if concept.group not in GROUPS:
+            raise LexiconError(f"concepts.toml: {concept.name}: group {concept.group!r} is not one of {GROUPS}")
+    return Lexicon(concepts, {lang: _read_patterns(lang, set(table)) for lang in LANGUAGES})
+
+
+def _read_toml(name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads((files("tipnlp") / "lexicon" / f"{name}.toml").read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise LexiconError(f"{name}.toml: {error}") from None
+
+
+def _read_patterns(language: str, concepts: set[str]) -> tuple[Pattern, ...]:
+    table = _read_toml(language)
+    if unknown := set(table["concepts"]) ^ concepts:
+        raise LexiconError(f"{language}.toml: concepts differ from concepts.toml: {', '.join(sorted(unknown))}")
+    words = {name: frozenset(value.replace("|", " ").split()) for name, value in table["words"].items()}
+    try:
+        return tuple(
+            parse_pattern(concept, line, words)
+            for concept, lines in table["concepts"].items()
+            for line in lines.splitlines()
+            if line.strip()
+        )
+    except ValueError as error:
+        raise LexiconError(f"{language}.toml: {error}") from None
+
+
+def parse_pattern(concept: str, line: str, words: Mapping[str, frozenset[str]]) -> Pattern:
+    """Parse one pattern line.
+
+    Raises:
+        ValueError: the line names an unknown class, or begins or ends with a gap.
+    """
+    elements: list[frozenset[str]] = []
+    gaps: list[int] = []
+    gap = 0
+    for part in line.split():
+        if part == GAP_MARK:
+            gap = GAP
+            continue
+        if part.startswith("@") and part[1:] not in words:
+            raise ValueError(f"{concept}: unknown word class {part} in {line!r}")
+        elements.append(words[part[1:]] if part.startswith("@") else frozenset(part.split("|")))
+        gaps.append(gap)
+        gap = 0
+    if gap or not elements or gaps[0]:
+        raise ValueError(f"{concept}: a pattern begins and ends with a word: {line!r}")
+    if any(word.strip("*") == "" or "*" in word.strip("*") for element in elements for word in element):
+        raise ValueError(f"{concept}: * stands at the beginning or the end of a word: {line!r}")
+    return Pattern(concept, tuple(elements), tuple(gaps[1:]))
+
+
+@cache
+def fingerprint_lexicon() -> str:
+    """Return a hash of the lexicon: a model knows which one it was trained with."""
+    folder = files("tipnlp") / "lexicon"
+    digest = hashlib.sha256()
+    for name in ("concepts", *LANGUAGES):
+        digest.update((folder / f"{name}.toml").read_bytes())
+    return digest.hexdigest()

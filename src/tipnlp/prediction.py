@@ -1,0 +1,82 @@
+"""Predictions for any number of cases, in windows of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from tipnlp.cases import LABELS, Case
+from tipnlp.decision import decide_cases
+from tipnlp.model import Model
+from tipnlp.preprocess import resolve_language
+
+# Enough texts for numpy to pay, few enough to stay small in memory.
+WINDOW = 256
+
+# Digits of a probability that are written: more would claim more than a model knows.
+DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says of one case.
+
+    Attributes:
+        case: the case, as it was read.
+        label: the most likely label.
+        decision: the label, or `review`.
+        reason: why review; empty when decided.
+        probabilities: of each label in the order of `LABELS`; they sum to 1.
+        lang: the language the text was read in.
+        model: the id of the model.
+    """
+
+    case: Case
+    label: str
+    decision: str
+    reason: str
+    probabilities: Mapping[str, float]
+    lang: str
+    model: str
+
+    def to_record(self, *, with_text: bool = False) -> dict[str, Any]:
+        """Return the prediction as one record; input columns of the same name get the prefix `input_`."""
+        record: dict[str, Any] = {
+            "id": self.case.id,
+            "label": self.label,
+            "decision": self.decision,
+            "reason": self.reason,
+            "probabilities": self.probabilities,
+            "lang": self.lang,
+            "model": self.model,
+        }
+        for name, value in self.case.columns.items():
+            if name not in ("id", "lang"):
+                record[f"input_{name}" if name in record else name] = value
+        return {**record, "text": self.case.text} if with_text else record
+
+
+def predict_cases(model: Model, cases: Iterable[Case], window: int = WINDOW) -> Iterator[Prediction]:
+    """Predict cases one after another, reading `window` of them at a time."""
+    stream = iter(cases)
+    while batch := list(islice(stream, window)):
+        yield from predict_window(model, batch)
+
+
+def predict_window(model: Model, cases: list[Case]) -> Iterator[Prediction]:
+    """Predict a list of cases at once."""
+    cases = [resolve_language(case) for case in cases]
+    probabilities = model.predict_probabilities(cases)
+    decisions = decide_cases(probabilities, model.manifest.thresholds)
+    for case, row, found in zip(cases, probabilities, decisions, strict=True):
+        yield Prediction(
+            case=case,
+            label=found.label,
+            decision=found.decision,
+            reason=found.reason,
+            probabilities={label: round(float(p), DIGITS) for label, p in zip(LABELS, row, strict=True)},
+            lang=case.lang or "",
+            model=model.manifest.id,
+        )

@@ -1,0 +1,230 @@
+"""From texts to tokens: spaCy's tokens, at the speed of a dictionary.
+
+spaCy's tokeniser works on each whitespace-separated chunk by itself, so a chunk seen before
+need not be tokenised again. `ChunkMemo` remembers `chunk -> rows of the token table` and sends
+only new chunks to spaCy, many at once. The result is exactly spaCy's (the tests hold it
+against `nlp(text)`), without white space, in lower case, with numbers and addresses masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any, Self
+
+import numpy as np
+import spacy
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from spacy.attrs import IS_DIGIT, LENGTH, LIKE_EMAIL, LIKE_NUM, LIKE_URL, LOWER, SPACY
+from spacy.language import Language
+from spacy.strings import StringStore
+
+from tipnlp.cases import Case
+from tipnlp.language import LANGUAGES, detect_language
+from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable
+
+# A mask replaces what identifies a person or a sum. Order matters: the last that fits wins.
+MASKS = {"number": "<number>", "email": "<email>", "url": "<url>"}
+
+
+def hash_text(text: str) -> int:
+    """Return the 64-bit hash that spaCy gives a text: the id of a token of that form."""
+    return int(StringStore([text])[text])
+
+
+MASK_TEXTS = {hash_text(text): text for text in MASKS.values()}
+
+# Ages decide between labels ("a girl of 15"), and one or two digits identify nobody.
+KEPT_DIGITS = 2
+
+# spaCy's tokeniser slows down on very long documents; its work per chunk does not depend on this.
+CHUNKS_A_DOCUMENT = 20_000
+
+# Above this many distinct chunks, or distinct tokens, the memo starts afresh (about 200 MB).
+MAX_CHUNKS = 400_000
+
+
+@cache
+def load_blank(language: str) -> Language:
+    """Return spaCy's blank pipeline of a language: its tokeniser, without any download."""
+    nlp = spacy.blank(language)
+    nlp.max_length = 10**9
+    return nlp
+
+
+class ChunkMemo(dict[str, int]):
+    """`chunk -> number`, in order of first sight; new chunks wait in `pending`."""
+
+    def __init__(self) -> None:
+        self.pending: list[str] = []
+
+    def __missing__(self, chunk: str) -> int:
+        number = self[chunk] = len(self)
+        self.pending.append(chunk)
+        return number
+
+
+class MemoTokenizer:
+    """spaCy's tokeniser for one language with a memory.
+
+    Args:
+        language: a spaCy language code; the pipeline is blank, nothing is downloaded.
+        table: where distinct tokens are kept; several tokenisers may share one.
+    """
+
+    def __init__(self, language: str, table: TokenTable) -> None:
+        self._nlp = load_blank(language)
+        self._table = table
+        self._memo = ChunkMemo()
+        self._rows = GrowingArray(np.int32)
+        self._starts = GrowingArray(np.int64)
+        self._starts.append(np.zeros(1, dtype=np.int64))
+
+    @property
+    def size(self) -> int:
+        """How many distinct chunks are remembered."""
+        return len(self._memo)
+
+    def tokenize(self, texts: Iterable[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return the table rows of all tokens, flat, and how many each text has."""
+        lookup = self._memo.__getitem__
+        numbers: list[int] = []
+        ends = [0]
+        for text in texts:
+            numbers.extend(map(lookup, text.split()))
+            ends.append(len(numbers))
+        if self._memo.pending:
+            self._learn_pending()
+        chunks = np.array(numbers, dtype=np.int64)
+        starts = self._starts.view
+        first = starts[chunks]
+        lengths = starts[chunks + 1] - first
+        total = np.zeros(len(chunks) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=total[1:])
+        flat = np.arange(total[-1]) + np.repeat(first - total[:-1], lengths)
+        return self._rows.view[flat], np.diff(total[np.array(ends)])
+
+    def _learn_pending(self) -> None:
+        pending, self._memo.pending = self._memo.pending, []
+        with self._nlp.memory_zone():
+            for i in range(0, len(pending), CHUNKS_A_DOCUMENT):
+                self._learn_chunks(pending[i : i + CHUNKS_A_DOCUMENT])
+
+    def _learn_chunks(self, chunks: list[str]) -> None:
+        # Joined by one blank, a token that is followed by a blank ends its chunk.
+        doc = self._nlp.make_doc(" ".join(chunks) + " ")
+        values: NDArray[Any] = doc.to_array([LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT, LENGTH, SPACY])
+        strings = self._nlp.vocab.strings
+        ids = mask_tokens(values)
+        self._rows.append(self._table.add_tokens(ids, lambda i: MASK_TEXTS.get(i) or strings[i]))
+        ends = np.flatnonzero(values[:, 6]) + 1
+        self._starts.append(self._starts.view[-1] + ends)
+
+
+def mask_tokens(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return token ids with numbers, e-mail and web addresses replaced by their mask.
+
+    Args:
+        values: one row a token: LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT, LENGTH, ...
+    """
+    ids = values[:, 0].copy()
+    short = (values[:, 4] == 1) & (values[:, 5] <= KEPT_DIGITS)
+    for column, mask in enumerate(MASKS.values(), start=1):
+        ids[(values[:, column] == 1) & ~short] = hash_text(mask)
+    return ids
+
+
+class TokenMemory:
+    """The tokenisers of the four languages over one table of tokens; it starts afresh when full."""
+
+    def __init__(self) -> None:
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self.table = TokenTable()
+        self._tokenizers: dict[str, MemoTokenizer] = {}
+
+    def make_room(self) -> None:
+        """Forget everything when there is too much to remember; earlier batches stay valid."""
+        if sum(tokenizer.size for tokenizer in self._tokenizers.values()) > MAX_CHUNKS:
+            self._start_afresh()
+
+    def get_tokenizer(self, language: str) -> MemoTokenizer:
+        """Return the tokeniser of a language; English serves for languages that are not ours."""
+        code = language if language in LANGUAGES else LANGUAGES[0]
+        if code not in self._tokenizers:
+            self._tokenizers[code] = MemoTokenizer(code, self.table)
+        return self._tokenizers[code]
+
+
+@cache
+def get_memory() -> TokenMemory:
+    """Return the memory of this process; it is never saved with a model."""
+    return TokenMemory()
+
+
+class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Texts or cases in, `TokenBatch` out: the first step of the pipeline.
+
+    The language is the case's own, else it is detected.
+    """
+
+    def fit(self, X: Sequence[Case | str], y: Any = None) -> Self:
+        """Do nothing: there is nothing to learn."""
+        return self
+
+    def transform(self, X: Sequence[Case | str]) -> TokenBatch:
+        """Tokenise `n` texts or cases."""
+        cases = [resolve_language(x if isinstance(x, Case) else Case(id="", text=x)) for x in X]
+        memory = get_memory()
+        memory.make_room()
+        languages = [case.lang or "" for case in cases]
+        rows, offsets = tokenize_cases(cases, memory)
+        return TokenBatch(rows, offsets, languages, number_groups(cases), memory.table)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+def resolve_language(case: Case) -> Case:
+    """Return the case with its language filled in."""
+    return case if case.lang else replace(case, lang=detect_language(case.text))
+
+
+def tokenize_cases(cases: Sequence[Case], memory: TokenMemory) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Tokenise language by language; return table rows, flat in the order of the cases, and offsets."""
+    lengths = np.zeros(len(cases), dtype=np.int64)
+    languages = np.array([case.lang for case in cases])
+    parts: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
+    for language in np.unique(languages):
+        which = np.flatnonzero(languages == language)
+        rows, lengths[which] = memory.get_tokenizer(str(language)).tokenize(cases[i].text for i in which.tolist())
+        parts.append((which, rows))
+    offsets = np.zeros(len(cases) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    if len(parts) == 1:
+        return parts[0][1], offsets
+    flat = np.empty(offsets[-1], dtype=np.int32)
+    for which, rows in parts:
+        flat[expand_ranges(offsets[which], lengths[which])] = rows
+    return flat, offsets
+
+
+def expand_ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the indices of several ranges, one after another.
+
+    >>> expand_ranges(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    ends = np.cumsum(lengths)
+    places: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+    return places
+
+
+def number_groups(cases: Sequence[Case]) -> NDArray[np.int64]:
+    """Number the groups of cases; a case without a group is one of its own."""
+    numbers: dict[str, int] = {}
+    keys = (f"g:{c.group}" if c.group else f"c:{i}" for i, c in enumerate(cases))
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)

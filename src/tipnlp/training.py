@@ -1,0 +1,276 @@
+"""From labelled cases to a model: checks, grouped folds, calibration, evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import FeatureUnion, Pipeline
+
+from tipnlp.cases import LABELS, Case
+from tipnlp.decision import DEFAULT_THRESHOLDS, decide_cases
+from tipnlp.errors import CorpusError, UsageError
+from tipnlp.evaluation import Evaluation, evaluate_predictions
+from tipnlp.features import ConceptPairs, Concepts, Subwords, WordPairs, Words
+from tipnlp.lexicon import fingerprint_lexicon
+from tipnlp.model import FORMAT, Manifest, Model, list_versions
+from tipnlp.preprocess import Preprocessor, resolve_language
+
+# A temperature outside of this range means that the folds were useless; it is not searched further.
+TEMPERATURES = (0.05, 20.0)
+LISTED_IDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """What training can be told; every figure was chosen by `bench/ablation.py`.
+
+    Attributes:
+        folds: how many grouped folds the out-of-fold probabilities come from.
+        seed: of the folds.
+        min_groups: a feature is kept when it occurs in at least this many groups.
+        regularization: C of the logistic regression; larger fits the corpus closer.
+        words, word_pairs, subwords, concepts, concept_pairs: the weight of each family; 0 leaves it out.
+    """
+
+    folds: int = 5
+    seed: int = 0
+    min_groups: int = 2
+    regularization: float = 3.0
+    words: float = 1.0
+    word_pairs: float = 1.0
+    subwords: float = 1.0
+    concepts: float = 1.0
+    concept_pairs: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A model and the out-of-fold evaluation of its training."""
+
+    model: Model
+    evaluation: Evaluation
+
+
+FAMILIES = {
+    "words": Words,
+    "word_pairs": WordPairs,
+    "subwords": Subwords,
+    "concepts": Concepts,
+    "concept_pairs": ConceptPairs,
+}
+
+
+def read_config(path: Path | None, **options: Any) -> TrainingConfig:
+    """Read a TOML file of `TrainingConfig` fields; options that are not None win over it.
+
+    Raises:
+        UsageError: the file cannot be read, or names a field that does not exist.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    table.update({name: value for name, value in options.items() if value is not None})
+    types = {name: type(default) for name, default in asdict(TrainingConfig()).items()}
+    for name, value in table.items():
+        if name not in types:
+            raise UsageError(f"{path}: unknown setting {name!r}; there are {', '.join(types)}")
+        if not isinstance(value, (int, types[name])) or isinstance(value, bool):
+            raise UsageError(f"{path}: {name} must be a {types[name].__name__}")
+    return TrainingConfig(**{name: types[name](value) for name, value in table.items()})
+
+
+def build_pipeline(config: TrainingConfig) -> Pipeline:
+    """Return the untrained pipeline from cases to labels."""
+    weights = {name: getattr(config, name) for name in FAMILIES}
+    families = [
+        (name, FAMILIES[name](min_groups=config.min_groups, weight=weight))
+        for name, weight in weights.items()
+        if weight
+    ]
+    classifier = LogisticRegression(C=config.regularization, class_weight="balanced", max_iter=2000)
+    return Pipeline([("preprocess", Preprocessor()), ("features", FeatureUnion(families)), ("classify", classifier)])
+
+
+def train_model(cases: Sequence[Case], config: TrainingConfig | None = None, jobs: int = 1) -> TrainedModel:
+    """Train a model on labelled cases.
+
+    The probabilities are calibrated by one temperature, found on out-of-fold log-odds (Guo et
+    al., "On calibration of modern neural networks", 2017) and divided into the weights.
+
+    Args:
+        cases: labelled cases with distinct ids, at least two groups a label.
+        config: settings; the defaults are those of the default model.
+        jobs: how many folds are trained at the same time.
+
+    Raises:
+        CorpusError: the cases cannot be trained on; all faults are named at once.
+    """
+    config = config or TrainingConfig()
+    check_cases(cases)
+    cases = [resolve_language(case) for case in cases]
+    labels = np.array([case.label for case in cases])
+    pipeline = build_pipeline(config)
+    folds = split_folds(cases, config)
+    scores = predict_folds(pipeline, cases, labels, folds, jobs)
+    gold = np.array([LABELS.index(label) for label in labels])
+    temperature = find_temperature(scores, gold)
+    probabilities = softmax(scores / temperature, axis=1)
+    decisions = decide_cases(probabilities)
+    evaluation = evaluate_predictions(cases, [d.label for d in decisions], [d.decision for d in decisions], by=["lang"])
+    pipeline.fit(cases, labels)
+    classifier = pipeline[-1]
+    classifier.coef_ /= temperature
+    classifier.intercept_ /= temperature
+    manifest = Manifest(
+        format=FORMAT,
+        id="",
+        labels=LABELS,
+        versions=list_versions(),
+        lexicon=fingerprint_lexicon(),
+        config=asdict(config),
+        thresholds=dict(DEFAULT_THRESHOLDS),
+        temperature=temperature,
+        corpus=describe_corpus(cases),
+        metrics=evaluation.to_dict(),
+        date=date_today(),
+        sha256="",
+    )
+    return TrainedModel(Model(pipeline, manifest), evaluation)
+
+
+def check_cases(cases: Sequence[Case]) -> None:
+    """Raise `CorpusError` naming every fault that makes training impossible or its figures wrong."""
+    faults = [*_find_duplicate_ids(cases), *_find_missing_labels(cases), *_find_small_labels(cases)]
+    if faults:
+        raise CorpusError("cannot train on these cases:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def _find_duplicate_ids(cases: Sequence[Case]) -> list[str]:
+    counts = Counter(case.id for case in cases)
+    twice = [case_id for case_id, count in counts.items() if count > 1]
+    return [f"ids used more than once: {_list_some(twice)}"] if twice else []
+
+
+def _find_missing_labels(cases: Sequence[Case]) -> list[str]:
+    missing = [case.id for case in cases if case.label not in LABELS]
+    return [f"cases without a label out of {', '.join(LABELS)}: {_list_some(missing)}"] if missing else []
+
+
+def _find_small_labels(cases: Sequence[Case]) -> list[str]:
+    groups: dict[str, set[str]] = defaultdict(set)
+    members: dict[str, list[str]] = defaultdict(list)
+    for case in cases:
+        if case.label in LABELS:
+            groups[case.label].add(case.group or f"case:{case.id}")
+            members[case.label].append(case.id)
+    faults = []
+    for label in LABELS:
+        if not groups[label]:
+            faults.append(f"no case is labelled {label}: every label needs cases of at least two groups")
+        elif len(groups[label]) < 2:
+            faults.append(
+                f"all cases labelled {label} are of one group ({_list_some(members[label])}): at least two are needed"
+            )
+    return faults
+
+
+def _list_some(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - LISTED_IDS} more" if len(ids) > LISTED_IDS else ""
+    return ", ".join(ids[:LISTED_IDS]) + more
+
+
+def split_folds(cases: Sequence[Case], config: TrainingConfig) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Split cases into folds that keep groups together and every label in every training part.
+
+    With fewer groups in a label than folds, there are as many folds as groups.
+    """
+    labels = np.array([case.label for case in cases])
+    strata = np.array([f"{case.label} {case.lang}" for case in cases])
+    groups = np.array([f"group:{case.group}" if case.group else f"case:{case.id}" for case in cases])
+    fewest = min(len(set(groups[labels == label])) for label in LABELS)
+    folds = min(config.folds, fewest)
+    common = Counter(strata)
+    strata = np.array([s if common[s] >= folds else label for s, label in zip(strata, labels, strict=True)])
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=config.seed)
+    found = list(splitter.split(labels, strata if min(Counter(strata).values()) >= folds else labels, groups))
+    if any(len(set(labels[train])) < len(LABELS) for train, _ in found):
+        raise CorpusError("a fold would be left without a label: give more groups of cases of the rarest label")
+    return found
+
+
+def predict_folds(
+    pipeline: Pipeline,
+    cases: Sequence[Case],
+    labels: NDArray[np.str_],
+    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    jobs: int = 1,
+) -> NDArray[np.float64]:
+    """Return the log-odds of every case from a model that has not seen its group, shape `(n, 3)`."""
+    parts = Parallel(n_jobs=jobs)(delayed(_predict_fold)(pipeline, cases, labels, *fold) for fold in folds)
+    scores = np.zeros((len(cases), len(LABELS)))
+    for (_, held_out), part in zip(folds, parts, strict=True):
+        scores[held_out] = part
+    return scores
+
+
+def _predict_fold(
+    pipeline: Pipeline,
+    cases: Sequence[Case],
+    labels: NDArray[np.str_],
+    train: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    fitted = clone(pipeline).fit([cases[i] for i in train], labels[train])
+    order = [list(fitted.classes_).index(label) for label in LABELS]
+    scores: NDArray[np.float64] = fitted.decision_function([cases[i] for i in held_out])[:, order]
+    return scores
+
+
+def find_temperature(scores: NDArray[np.float64], gold: NDArray[np.int64]) -> float:
+    """Return the number to divide log-odds by so that their probabilities have the least log loss."""
+
+    def measure_loss(log_temperature: float) -> float:
+        logs = log_softmax(scores / np.exp(log_temperature), axis=1)
+        return float(-logs[np.arange(len(gold)), gold].mean())
+
+    low, high = np.log(TEMPERATURES)
+    return float(np.exp(minimize_scalar(measure_loss, bounds=(low, high), method="bounded").x))
+
+
+def describe_corpus(cases: Sequence[Case]) -> dict[str, Any]:
+    """Return hash and counts of the cases, for the manifest: no text."""
+    digest = hashlib.sha256()
+    for case in cases:
+        entry = [case.id, case.text, case.label, case.lang, case.group]
+        digest.update(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(LABELS, 0))
+    for case in cases:
+        counts[case.lang or "-"][case.label or "-"] += 1
+    groups = {case.group or f"case:{case.id}" for case in cases}
+    by_language = {language: counts[language] for language in sorted(counts)}
+    return {"sha256": digest.hexdigest(), "cases": len(cases), "groups": len(groups), "by_language": by_language}
+
+
+def date_today() -> str:
+    """Return the day of training; `SOURCE_DATE_EPOCH` sets it for reproducible builds."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    return now.date().isoformat()

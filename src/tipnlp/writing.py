@@ -1,0 +1,201 @@
+"""Writing records to files: complete or not at all, never over another file unasked."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from tipnlp.errors import MissingExtraError, OutputError, RecordError, UsageError
+
+STDOUT = "-"
+Record = Mapping[str, Any]
+WriteRecord = Callable[[Record], None]
+
+# A cell that begins with one of these would be run as a formula by a spreadsheet (CWE-1236).
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+PARQUET_ROWS = 4096
+SHOWN_REJECTS = 20
+
+# Where a CSV row keeps columns that the first row did not have.
+EXTRA_COLUMN = "extra"
+
+
+@contextmanager
+def replace_file(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, and rename it to `path` when all went well.
+
+    Raises:
+        OutputError: `path` exists and `force` is not given, or its folder cannot be written.
+    """
+    if path.exists() and not force:
+        raise OutputError.from_existing(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}") from None
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, *, force: bool = False) -> None:
+    """Write a whole text file, complete or not at all."""
+    with replace_file(path, force=force) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def open_writer(target: str | Path, *, force: bool = False) -> Iterator[WriteRecord]:
+    """Yield a function that writes one record to a `.jsonl`, `.csv` or `.parquet` file, or `-`.
+
+    Raises:
+        UsageError: the ending of the target is not known.
+        OutputError: the target exists and `force` is not given, or cannot be written.
+    """
+    if str(target) == STDOUT:
+        with _open_jsonl(sys.stdout.buffer) as write:
+            yield write
+        sys.stdout.flush()
+        return
+    path = Path(target)
+    opener = WRITERS.get(path.suffix.lower())
+    if opener is None:
+        raise UsageError(f"{path}: unknown kind of output, expected {' '.join(WRITERS)} or -")
+    with replace_file(path, force=force) as temporary, temporary.open("wb") as stream, opener(stream) as write:
+        yield write
+
+
+@contextmanager
+def _open_jsonl(stream: IO[bytes]) -> Iterator[WriteRecord]:
+    encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+    def write(record: Record) -> None:
+        stream.write(encode(dict(record)).encode() + b"\n")
+
+    yield write
+    stream.flush()
+
+
+@contextmanager
+def _open_csv(stream: IO[bytes]) -> Iterator[WriteRecord]:
+    """Write UTF-8 with a byte order mark, so that Excel reads é and ß; the header comes from the first record."""
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    writer = csv.writer(text)
+    header: list[str] = []
+
+    def write(record: Record) -> None:
+        flat = flatten_record(record)
+        if not header:
+            header.extend(flat)
+            writer.writerow([escape_formula(name) for name in header])
+        if unknown := [name for name in flat if name not in header]:
+            flat = {**flat, EXTRA_COLUMN: json.dumps({n: flat[n] for n in unknown}, ensure_ascii=False, default=str)}
+        writer.writerow([escape_formula(flat.get(name, "")) for name in header])
+
+    yield write
+    text.flush()
+    text.detach()
+
+
+@contextmanager
+def _open_parquet(stream: IO[bytes]) -> Iterator[WriteRecord]:
+    try:
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter
+    except ImportError:
+        raise MissingExtraError("pyarrow", "parquet") from None
+    rows: list[dict[str, Any]] = []
+    writers: list[Any] = []
+
+    def flush() -> None:
+        if rows and not writers:
+            writers.append(ParquetWriter(stream, pa.Table.from_pylist(rows).schema))
+        if rows:
+            writers[0].write_table(pa.Table.from_pylist(rows, schema=writers[0].schema))
+            rows.clear()
+
+    def write(record: Record) -> None:
+        rows.append(dict(record))
+        if len(rows) >= PARQUET_ROWS:
+            flush()
+
+    yield write
+    flush()
+    for writer in writers:
+        writer.close()
+
+
+WRITERS = {".jsonl": _open_jsonl, ".csv": _open_csv, ".parquet": _open_parquet}
+
+
+def flatten_record(record: Record) -> dict[str, Any]:
+    """Turn nested mappings into columns of their own: `probabilities.forced_labour`."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{name}.{key}": inner for key, inner in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def escape_formula(value: Any) -> Any:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+class RejectsFile:
+    """Collects records that could not be used; the file is made when there is a first one.
+
+    The file stands next to the output and names file, line, id and reason, never the text.
+    """
+
+    def __init__(self, path: Path | None, *, force: bool = False) -> None:
+        if path is not None and path.exists() and not force:
+            raise OutputError.from_existing(path)
+        self.path = path
+        self.count = 0
+        self._lines: list[str] = []
+        self._shown: list[str] = []
+
+    def __call__(self, reject: RecordError) -> None:
+        """Take one rejected record."""
+        self.count += 1
+        entry = {"file": reject.file, "line": reject.line, "id": reject.case_id, "reason": reject.reason}
+        if len(self._shown) < SHOWN_REJECTS:
+            self._shown.append(str(reject))
+        self._lines.append(json.dumps(entry, ensure_ascii=False))
+
+    def describe(self) -> str:
+        """Return the first rejects as text, one a line."""
+        shown = self._shown[:SHOWN_REJECTS]
+        more = [f"... and {self.count - len(shown)} more"] if self.count > len(shown) else []
+        return "\n".join([*shown, *more])
+
+    def close(self) -> None:
+        """Write the file when there is something to write; else remove the one of an earlier run."""
+        if self.path is None:
+            return
+        if self._lines:
+            write_text(self.path, "\n".join(self._lines) + "\n", force=True)
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+def name_rejects(output: Path) -> Path:
+    """Return the name of the rejects file that belongs to an output."""
+    return output.with_name(f"{output.stem}.rejects.jsonl")
