@@ -25,6 +25,7 @@ check: $(READY)
 	$(BIN)/lint-imports --no-logo
 
 bench: $(READY) models/default/manifest.json
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python bench/accuracy.py
 
 build: $(READY)

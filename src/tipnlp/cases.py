@@ -68,6 +68,8 @@ def build_case(record: Mapping[str, Any], *, labelled: bool = False) -> Case:
     text = record.get("text")
     if not isinstance(text, str) or not text.strip():
         raise ValueError("no text: every record needs a column 'text' with a description in it")
+    if not text.isascii() and not _is_unicode(text):
+        raise ValueError("the text holds halves of characters (lone surrogates), which no file can be written with")
     known = {name: _read_text(record, name) for name in ("id", *OPTIONAL)}
     if known["id"] is None:
         raise ValueError("no id: every record needs a column 'id'")
@@ -88,3 +90,11 @@ def _read_text(record: Mapping[str, Any], name: str) -> str | None:
     if isinstance(value, (list, dict)):
         raise ValueError(f"{name} is a {type(value).__name__}, not a text")
     return str(value).strip() or None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -51,7 +51,8 @@ def hash_substrings(words: Sequence[str], shortest: int, longest: int) -> tuple[
     with np.errstate(over="ignore"):
         for length in range(1, longest + 1):
             rolling = rolling * GOLDEN
-            rolling[: len(codes) - length + 1] += mix(codes[length - 1 :] + np.uint64(1))
+            reached = max(len(codes) - length + 1, 0)
+            rolling[:reached] += mix(codes[len(codes) - reached :] + np.uint64(1))
             if length >= shortest:
                 hashes[:, length - shortest] = mix(rolling ^ np.uint64(length))
                 valid[:, length - shortest] = room >= length

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +23,8 @@ STDIN = "-"
 DEFAULT_ENCODING = "utf-8-sig"
 DELIMITERS = ",;\t"
 PARQUET_ROWS = 1024
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 # A judgment in one CSV cell is longer than the csv module's own limit of 128 KiB.
 csv.field_size_limit(2**31 - 1)
@@ -125,24 +131,25 @@ def _read_file(source: Source, encoding: str) -> Iterator[Row]:
         raise InputError(f"{source.path}: {error.strerror or 'cannot be read'}") from None
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{source.path}: not {error.encoding} at byte {error.start} of the piece read;"
-            " name its encoding, for example --encoding cp1252"
+            f"{source.path}: not {error.encoding}: name its encoding, for example --encoding cp1252"
         ) from None
+    except LookupError:
+        raise InputError(f"unknown encoding {encoding!r}: try utf-8, utf-16, cp1252 or latin-1") from None
     except csv.Error as error:
         raise InputError(f"{source.path}: {error}") from None
 
 
 def read_jsonl(stream: BinaryIO, encoding: str, name: str = "") -> Iterator[Row]:
     """Read one JSON object a line; blank lines are passed over."""
-    codec = "utf-8" if encoding == DEFAULT_ENCODING else encoding
-    for number, raw in enumerate(stream, start=1):
+    # A byte that is not of the encoding becomes a lone surrogate: only its own line is lost.
+    for number, line in enumerate(_decode_lines(stream, encoding, errors="surrogateescape"), start=1):
+        if line.isspace():
+            continue
+        if not line.isascii() and LONE_SURROGATE.search(line):
+            yield number, f"not {encoding}: name the encoding, for example --encoding cp1252"
+            continue
         try:
-            line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 and codec == "utf-8" else raw
-            if not line.strip():
-                continue
-            record = json.loads(line.decode(codec))
-        except UnicodeDecodeError:
-            yield number, f"not {codec}: name the encoding, for example --encoding cp1252"
+            record = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
             column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
             yield number, f"not a JSON object{column}"
@@ -152,10 +159,10 @@ def read_jsonl(stream: BinaryIO, encoding: str, name: str = "") -> Iterator[Row]
 
 def read_csv(stream: BinaryIO, encoding: str, name: str = "") -> Iterator[Row]:
     """Read comma, semicolon or tab separated rows below a header line."""
-    lines = (line.decode(encoding if n == 0 else encoding.removesuffix("-sig")) for n, line in enumerate(stream))
+    lines = _decode_lines(stream, encoding)
     header_line = next(lines, "")
     delimiter = max(DELIMITERS, key=header_line.count)
-    reader = csv.reader(_chain(header_line, lines), delimiter=delimiter)
+    reader = csv.reader(chain([header_line], lines), delimiter=delimiter)
     header = [cell.strip() for cell in next(reader, [])]
     while True:
         line = reader.line_num + 1
@@ -170,9 +177,14 @@ def read_csv(stream: BinaryIO, encoding: str, name: str = "") -> Iterator[Row]:
             yield line, dict(zip(header, row, strict=True))
 
 
-def _chain(first: str, rest: Iterable[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+def _decode_lines(stream: BinaryIO, encoding: str, errors: str = "strict") -> Iterator[str]:
+    text = io.TextIOWrapper(stream, encoding=encoding, errors=errors, newline="")
+    try:
+        yield from text
+    finally:
+        # Leave the stream to its owner; a reader abandoned half-way may find it closed already.
+        with suppress(ValueError):
+            text.detach()
 
 
 def read_parquet(stream: BinaryIO, encoding: str, name: str = "") -> Iterator[Row]:

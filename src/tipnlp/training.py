@@ -39,7 +39,7 @@ LISTED_IDS = 5
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """What training can be told; every figure was chosen by `bench/ablation.py`.
+    """What training can be told; the defaults are those of the default model.
 
     Attributes:
         folds: how many grouped folds the out-of-fold probabilities come from.
@@ -56,8 +56,8 @@ class TrainingConfig:
     words: float = 1.0
     word_pairs: float = 1.0
     subwords: float = 1.0
-    concepts: float = 1.0
-    concept_pairs: float = 1.0
+    concepts: float = 0.25
+    concept_pairs: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)

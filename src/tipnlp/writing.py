@@ -10,6 +10,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,9 +25,6 @@ WriteRecord = Callable[[Record], None]
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 PARQUET_ROWS = 4096
 SHOWN_REJECTS = 20
-
-# Where a CSV row keeps columns that the first row did not have.
-EXTRA_COLUMN = "extra"
 
 
 @contextmanager
@@ -90,53 +89,66 @@ def _open_jsonl(stream: IO[bytes]) -> Iterator[WriteRecord]:
     stream.flush()
 
 
+@dataclass(slots=True)
+class Spool:
+    """Records set aside until their columns are known: a table needs its header first."""
+
+    stream: IO[bytes]
+    columns: dict[str, set[type]] = field(default_factory=dict)
+
+    def add_record(self, record: Record) -> None:
+        """Set a record aside."""
+        for name, value in record.items():
+            self.columns.setdefault(name, set()).add(type(value))
+        self.stream.write(json.dumps(dict(record), ensure_ascii=False, default=str).encode() + b"\n")
+
+    def read_records(self) -> Iterator[dict[str, Any]]:
+        """Read them again, one after another."""
+        self.stream.seek(0)
+        return map(json.loads, self.stream)
+
+
 @contextmanager
 def _open_csv(stream: IO[bytes]) -> Iterator[WriteRecord]:
-    """Write UTF-8 with a byte order mark, so that Excel reads é and ß; the header comes from the first record."""
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-    writer = csv.writer(text)
-    header: list[str] = []
-
-    def write(record: Record) -> None:
-        flat = flatten_record(record)
-        if not header:
-            header.extend(flat)
-            writer.writerow([escape_formula(name) for name in header])
-        if unknown := [name for name in flat if name not in header]:
-            flat = {**flat, EXTRA_COLUMN: json.dumps({n: flat[n] for n in unknown}, ensure_ascii=False, default=str)}
-        writer.writerow([escape_formula(flat.get(name, "")) for name in header])
-
-    yield write
-    text.flush()
-    text.detach()
+    """Write UTF-8 with a byte order mark, so that Excel reads é and ß; nested values become columns."""
+    with tempfile.TemporaryFile() as file:
+        spool = Spool(file)
+        yield lambda record: spool.add_record(flatten_record(record))
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        writer = csv.writer(text)
+        writer.writerow([escape_formula(name) for name in spool.columns])
+        for record in spool.read_records():
+            writer.writerow([escape_formula(record.get(name, "")) for name in spool.columns])
+        text.flush()
+        text.detach()
 
 
 @contextmanager
 def _open_parquet(stream: IO[bytes]) -> Iterator[WriteRecord]:
+    """Write Parquet with the columns of the CSV output; a column of mixed kinds becomes text."""
     try:
         import pyarrow as pa
         from pyarrow.parquet import ParquetWriter
     except ImportError:
         raise MissingExtraError("pyarrow", "parquet") from None
-    rows: list[dict[str, Any]] = []
-    writers: list[Any] = []
+    with tempfile.TemporaryFile() as file:
+        spool = Spool(file)
+        yield lambda record: spool.add_record(flatten_record(record))
+        kinds = {frozenset([bool]): pa.bool_(), frozenset([int]): pa.int64(), frozenset([float]): pa.float64()}
+        chosen = {name: kinds.get(frozenset(t - {type(None)}), pa.string()) for name, t in spool.columns.items()}
+        as_text = [name for name, kind in chosen.items() if kind == pa.string()]
+        schema = pa.schema(list(chosen.items()))
+        with ParquetWriter(stream, schema) as writer:
+            records = spool.read_records()
+            while rows := list(islice(records, PARQUET_ROWS)):
+                for row in rows:
+                    row.update({name: to_text(row.get(name)) for name in as_text})
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
-    def flush() -> None:
-        if rows and not writers:
-            writers.append(ParquetWriter(stream, pa.Table.from_pylist(rows).schema))
-        if rows:
-            writers[0].write_table(pa.Table.from_pylist(rows, schema=writers[0].schema))
-            rows.clear()
 
-    def write(record: Record) -> None:
-        rows.append(dict(record))
-        if len(rows) >= PARQUET_ROWS:
-            flush()
-
-    yield write
-    flush()
-    for writer in writers:
-        writer.close()
+def to_text(value: Any) -> str | None:
+    """Return a value as text: a text as it is, anything else as JSON, nothing as nothing."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 WRITERS = {".jsonl": _open_jsonl, ".csv": _open_csv, ".parquet": _open_parquet}

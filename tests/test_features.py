@@ -1,0 +1,129 @@
+"""The families of features against slow and plain ways to compute the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from conftest import CORPUS
+from tipnlp.cases import Case
+from tipnlp.features import ConceptPairs, Concepts, HashedFeatures, Subwords, WordPairs, Words, find_negated, get_finder
+from tipnlp.hashing import combine, find_hashes, hash_substrings, mix
+from tipnlp.preprocess import Preprocessor
+from tipnlp.reading import read_cases
+from tipnlp.tokens import TokenBatch
+
+FAMILIES: list[HashedFeatures] = [Words(), WordPairs(), Subwords(), Concepts(), ConceptPairs()]
+
+
+def make_batch(*texts: str) -> TokenBatch:
+    return Preprocessor().transform([Case(id="", text=text, lang="en") for text in texts])
+
+
+@given(words=st.lists(st.text(max_size=8), min_size=1, max_size=6))
+def test_substrings_are_hashed_alike_wherever_they_stand(words: list[str]) -> None:
+    hashes, counts = hash_substrings(words, 3, 5)
+    by_hash: dict[int, str] = {}
+    ends = np.cumsum(counts)
+    for word, end, count in zip(words, ends, counts, strict=True):
+        marked = f"<{word}>"
+        parts = [marked[i : i + n] for i in range(len(marked)) for n in (3, 4, 5) if i + n <= len(marked)]
+        assert count == len(parts)
+        for part, value in zip(parts, hashes[end - count : end].tolist(), strict=True):
+            assert by_hash.setdefault(value, part) == part
+
+
+def test_hashes_do_not_collide_on_the_corpus() -> None:
+    batch = Preprocessor().transform(list(read_cases([CORPUS]))[:400])
+    texts = batch.table.texts
+    hashes, _ = hash_substrings(texts, 3, 5)
+    parts = {f"<{t}>"[i : i + n] for t in texts for n in (3, 4, 5) for i in range(len(t) + 3 - n)}
+    assert len(np.unique(hashes)) == len(parts)
+
+
+def test_mixing_is_a_bijection_and_order_counts() -> None:
+    values = np.arange(100_000, dtype=np.uint64)
+    assert len(np.unique(mix(values))) == len(values)
+    assert combine(values[:1], values[1:2]) != combine(values[1:2], values[:1])
+
+
+@given(kept=st.sets(st.integers(0, 50), max_size=20), wanted=st.lists(st.integers(0, 50), max_size=30))
+def test_find_hashes(kept: set[int], wanted: list[int]) -> None:
+    ordered = sorted(kept)
+    found = find_hashes(np.array(wanted, dtype=np.uint64), np.array(ordered, dtype=np.uint64))
+    assert found.tolist() == [ordered.index(w) if w in kept else -1 for w in wanted]
+
+
+WORDS = st.lists(st.sampled_from(["the", "boss", "took", "his", "passport", "and", "paid", "nothing", ".", "not"]), max_size=15)
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts=st.lists(WORDS.map(" ".join), min_size=1, max_size=5))
+def test_counts_equal_plain_counting(texts: list[str]) -> None:
+    batch = make_batch(*texts)
+    documents = [batch.read_texts(i) for i in range(len(batch))]
+    for family, count in (
+        (Words(min_groups=1), lambda tokens: Counter(tokens)),
+        (WordPairs(min_groups=1), lambda tokens: Counter(pairwise(tokens))),
+    ):
+        matrix = family.fit(batch)._count_features(batch)
+        expected = [count(tokens) for tokens in documents]
+        assert matrix.shape == (len(texts), len(set().union(*expected)))
+        assert [sorted(matrix[i].data.tolist()) for i in range(len(texts))] == [sorted(c.values()) for c in expected]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: type(f).__name__)
+def test_families_obey_scikit_learn(family: HashedFeatures) -> None:
+    batch = make_batch("the boss took his passport", "the boss took her passport and kept the money")
+    with pytest.raises(NotFittedError):
+        clone(family).transform(batch)
+    fitted = clone(family).set_params(min_groups=1).fit(batch)
+    matrix = fitted.transform(batch)
+    assert matrix.shape == (2, len(fitted.hashes_))
+    assert np.allclose(np.sqrt(matrix.multiply(matrix).sum(axis=1)), 1)
+    assert (clone(family).set_params(min_groups=1, weight=0.5).fit_transform(batch) != matrix * 0.5).nnz == 0
+    assert fitted.transform(make_batch("", "xyzzy")).nnz == 0
+    assert (np.diff(fitted.hashes_) > 0).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: type(f).__name__)
+def test_rows_do_not_depend_on_their_neighbours(family: HashedFeatures) -> None:
+    cases = list(read_cases([CORPUS]))[::40]
+    fitted = clone(family).fit(Preprocessor().transform(cases))
+    together = fitted.transform(Preprocessor().transform(cases))
+    for i, case in enumerate(cases[:10]):
+        alone = fitted.transform(Preprocessor().transform([case]))
+        assert np.allclose(alone.toarray(), together[i].toarray())
+
+
+def test_groups_are_counted_not_texts() -> None:
+    cases = [
+        Case(id="", text=t, lang="en", group=g)
+        for t, g in (("alpha", "x"), ("alpha", "x"), ("beta", "y"), ("beta", "z"))
+    ]
+    fitted = Words(min_groups=2).fit(Preprocessor().transform(cases))
+    assert fitted.transform(make_batch("alpha", "beta")).sum(axis=1).ravel().tolist() == [[0.0, 1.0]]
+
+
+def test_pairs_know_order() -> None:
+    batch = make_batch("the foreman kept the passports", "the passports the foreman kept")
+    matrix = ConceptPairs(min_groups=1, normalize=False).fit_transform(batch)
+    assert (matrix[0] != matrix[1]).nnz > 0
+    same = Concepts(min_groups=1, normalize=False).fit_transform(make_batch("foreman. passports", "passports. foreman"))
+    assert (same[0] != same[1]).nnz == 0
+
+
+def test_negation_reaches_some_tokens_within_a_sentence() -> None:
+    batch = make_batch("she was not paid and had a passport", "no. passport")
+    hits = get_finder().find_concepts(batch)
+    negated = find_negated(hits, batch, 4)
+    words = [batch.table.texts[batch.rows[s]] for s in hits.starts[negated]]
+    assert "passport" not in words
+    assert (hits.documents[negated] == 0).all()
