@@ -28,7 +28,65 @@ NLP = {language: spacy.blank(language) for language in LANGUAGES}
 
 # Pieces that tokenisers treat in special ways, put together at random.
 PIECES = st.sampled_from(
-    ["l'employeur", "d'Fra", "aujourd'hui", "don't", "U.S.", "z.B.", "M.", "15-year-old", "15-jährig", "lover-boy", "Zwangs-Arbeit", "3.000,50", "€", "10:30", "a.m.", ":-)", ":)", "(sic)", '"quoted"', "«cité»", "„zitiert“", "mail@example.org", "www.example.org", "https://example.org/a?b=c", "…", "...", "--", "n°", "12", "1er", "2e", "Mme", "St.", "Nr.", "ix", "50kg", "$100", "£5", "C++", "'", "''", "``", "\xa0", "\u2028", "\t", "\n", "\u200b", "ß", "ẞ", "İ", "ﬁ", "é", "é", "中文", "العربية", "😀", "<b>"]
+    [
+        "l'employeur",
+        "d'Fra",
+        "aujourd'hui",
+        "don't",
+        "U.S.",
+        "z.B.",
+        "M.",
+        "15-year-old",
+        "15-jährig",
+        "lover-boy",
+        "Zwangs-Arbeit",
+        "3.000,50",
+        "€",
+        "10:30",
+        "a.m.",
+        ":-)",
+        ":)",
+        "(sic)",
+        '"quoted"',
+        "«cité»",
+        "„zitiert“",
+        "mail@example.org",
+        "www.example.org",
+        "https://example.org/a?b=c",
+        "…",
+        "...",
+        "--",
+        "n°",
+        "12",
+        "1er",
+        "2e",
+        "Mme",
+        "St.",
+        "Nr.",
+        "ix",
+        "50kg",
+        "$100",
+        "£5",
+        "C++",
+        "'",
+        "''",
+        "``",
+        "\xa0",
+        "\u2028",
+        "\t",
+        "\n",
+        "\u200b",
+        "ß",
+        "ẞ",
+        "İ",
+        "ﬁ",
+        "é",
+        "é",
+        "中文",
+        "العربية",
+        "😀",
+        "<b>",
+    ]
 )
 TEXTS = st.one_of(
     st.text(max_size=80), st.lists(PIECES, max_size=20).map(" ".join), st.lists(PIECES, max_size=9).map("".join)
@@ -42,7 +100,7 @@ def expect_tokens(text: str, language: str) -> list[str]:
         if token.is_space:
             continue
         form = token.lower_
-        if token.like_num and not (token.is_digit and len(token) <= 2):
+        if token.like_num and not token.is_alpha and not (token.is_digit and len(token) <= 2):
             form = "<number>"
         form = "<email>" if token.like_email else form
         found.append("<url>" if token.like_url else form)
@@ -86,8 +144,23 @@ def test_mixed_languages_keep_their_order() -> None:
 
 
 def test_masks_hide_what_identifies_and_keep_ages() -> None:
-    (tokens,) = tokenize(["Write to eve@example.org or www.example.org, 27 or 0123456, aged 15"], "en")
-    assert tokens == ["write", "to", "<email>", "or", "<url>", ",", "27", "or", "<number>", ",", "aged", "15"]
+    (tokens,) = tokenize(["Write to eve@example.org or www.example.org, 27 or 0123456, aged 15 or fifteen"], "en")
+    assert tokens == [
+        "write",
+        "to",
+        "<email>",
+        "or",
+        "<url>",
+        ",",
+        "27",
+        "or",
+        "<number>",
+        ",",
+        "aged",
+        "15",
+        "or",
+        "fifteen",
+    ]
 
 
 def test_sentences_end_at_closing_tokens_and_texts() -> None:

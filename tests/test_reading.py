@@ -96,7 +96,7 @@ def test_bad_record_is_named_and_the_good_ones_are_read(tmp_path: Path, line: st
     (reject,) = rejects
     assert (reject.file, reject.line) == (str(path), 2)
     assert reason in reject.reason
-    with pytest.raises(RecordError, match="cases.jsonl:2"):
+    with pytest.raises(RecordError, match=r"cases\.jsonl:2"):
         list(read_cases([path], labelled=True))
 
 

@@ -37,5 +37,5 @@ def test_default_year_serves_records_without_a_date() -> None:
 
 
 def test_record_without_a_label_is_named() -> None:
-    with pytest.raises(CorpusError, match="record 1 .case x."):
+    with pytest.raises(CorpusError, match=r"record 1 \(case x\)"):
         tally_records([{"id": "x"}])

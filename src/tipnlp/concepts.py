@@ -239,9 +239,8 @@ def _expand_pattern(pattern: Pattern, split: Callable[[str], tuple[str, ...]]) -
     choices: list[list[tuple[frozenset[str], ...]]] = []
     for element in pattern.elements:
         runs = [split(word) for word in sorted(element)]
-        single = frozenset(run[0] for run in runs if len(run) == 1)
-        choices.append([(single,)] if single else [])
-        choices[-1].extend(tuple(frozenset({t}) for t in run) for run in runs if len(run) > 1)
+        # A word stays whole as well: spaCy splits "id" (i'd), but not "ID".
+        choices.append([(element,), *(tuple(frozenset({t}) for t in run) for run in runs if len(run) > 1)])
     for choice in product(*choices):
         elements = tuple(element for run in choice for element in run)
         gaps: list[int] = []

@@ -3,7 +3,7 @@
 spaCy's tokeniser works on each whitespace-separated chunk by itself, so a chunk seen before
 need not be tokenised again. `ChunkMemo` remembers `chunk -> rows of the token table` and sends
 only new chunks to spaCy, many at once. The result is exactly spaCy's (the tests hold it
-against `nlp(text)`), without white space, in lower case, with numbers and addresses masked.
+against `nlp(text)`), without white space, in lower case, with long numbers and addresses masked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import spacy
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from spacy.attrs import IS_DIGIT, LENGTH, LIKE_EMAIL, LIKE_NUM, LIKE_URL, LOWER, SPACY
+from spacy.attrs import IS_ALPHA, IS_DIGIT, LENGTH, LIKE_EMAIL, LIKE_NUM, LIKE_URL, LOWER, SPACY
 from spacy.language import Language
 from spacy.strings import StringStore
 
@@ -36,7 +36,8 @@ def hash_text(text: str) -> int:
 
 MASK_TEXTS = {hash_text(text): text for text in MASKS.values()}
 
-# Ages decide between labels ("a girl of 15"), and one or two digits identify nobody.
+# Ages decide between labels ("a girl of 15", "of fifteen"), and neither one or two digits nor a number word
+# identifies anybody.
 KEPT_DIGITS = 2
 
 # spaCy's tokeniser slows down on very long documents; its work per chunk does not depend on this.
@@ -115,11 +116,11 @@ class MemoTokenizer:
     def _learn_chunks(self, chunks: list[str]) -> None:
         # Joined by one blank, a token that is followed by a blank ends its chunk.
         doc = self._nlp.make_doc(" ".join(chunks) + " ")
-        values: NDArray[Any] = doc.to_array([LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT, LENGTH, SPACY])
+        values: NDArray[Any] = doc.to_array([LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT, LENGTH, IS_ALPHA, SPACY])
         strings = self._nlp.vocab.strings
         ids = mask_tokens(values)
         self._rows.append(self._table.add_tokens(ids, lambda i: MASK_TEXTS.get(i) or strings[i]))
-        ends = np.flatnonzero(values[:, 6]) + 1
+        ends = np.flatnonzero(values[:, -1]) + 1
         self._starts.append(self._starts.view[-1] + ends)
 
 
@@ -127,12 +128,12 @@ def mask_tokens(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return token ids with numbers, e-mail and web addresses replaced by their mask.
 
     Args:
-        values: one row a token: LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT, LENGTH, ...
+        values: one row a token: LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT, LENGTH, IS_ALPHA, ...
     """
     ids = values[:, 0].copy()
-    short = (values[:, 4] == 1) & (values[:, 5] <= KEPT_DIGITS)
+    kept = (values[:, 4] == 1) & (values[:, 5] <= KEPT_DIGITS) | (values[:, 6] == 1)
     for column, mask in enumerate(MASKS.values(), start=1):
-        ids[(values[:, column] == 1) & ~short] = hash_text(mask)
+        ids[(values[:, column] == 1) & ~kept] = hash_text(mask)
     return ids
 
 
