@@ -11,14 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tipnlp.cases import Case
-from tipnlp.concepts import ConceptFinder, WordIndex
+from tipnlp.concepts import ConceptFinder
 from tipnlp.language import LANGUAGES
 from tipnlp.lexicon import GAP, Concept, Lexicon, load_lexicon, parse_pattern
 from tipnlp.preprocess import Preprocessor
+from tipnlp.wordindex import WordIndex
 
-SENTENCES: list[dict[str, Any]] = tomllib.loads(
-    (Path(__file__).parent / "data" / "concept_sentences.toml").read_text(encoding="utf-8")
-)["sentence"]
+DATA = Path(__file__).parent / "data" / "concept_sentences"
+SENTENCES: list[dict[str, Any]] = [
+    sentence
+    for language in LANGUAGES
+    for sentence in tomllib.loads((DATA / f"{language}.toml").read_text(encoding="utf-8"))["sentence"]
+]
 
 
 def make_finder(lines: dict[str, str], words: dict[str, str] | None = None) -> ConceptFinder:

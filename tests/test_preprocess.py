@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from conftest import CORPUS, REAL
 from tipnlp.cases import Case
 from tipnlp.language import LANGUAGES, detect_language
+from tipnlp.lexicon import load_origins
 from tipnlp.preprocess import (
     MAX_CHUNKS,
     Preprocessor,
@@ -103,8 +104,14 @@ def expect_tokens(text: str, language: str) -> list[str]:
         if token.like_num and not token.is_alpha and not (token.is_digit and len(token) <= 2):
             form = "<number>"
         form = "<email>" if token.like_email else form
+        form = "<origin>" if any(fits(word, form) for word in load_origins(language)) else form
         found.append("<url>" if token.like_url else form)
     return found
+
+
+def fits(word: str, token: str) -> bool:
+    """Whether a token fits a word with a wildcard at its end, or none."""
+    return token.startswith(word[:-1]) if word.endswith("*") else token == word
 
 
 def tokenize(texts: list[str], language: str) -> list[list[str]]:
@@ -161,6 +168,17 @@ def test_masks_hide_what_identifies_and_keep_ages() -> None:
         "or",
         "fifteen",
     ]
+
+
+def test_origin_is_masked_in_every_language() -> None:
+    said = {
+        "en": "a Nigerian waiter",
+        "fr": "des ouvriers roumains",
+        "de": "zwei Chinesinnen",
+        "lb": "e portugisesche Chef",
+    }
+    for language, text in said.items():
+        assert "<origin>" in tokenize([text], language)[0]
 
 
 def test_sentences_end_at_closing_tokens_and_texts() -> None:

@@ -45,6 +45,11 @@ class Case:
         return head if len(head) == 4 and head.isdigit() else None
 
     @property
+    def facts(self) -> str:
+        """What stands for the facts of the case: its group, or itself where it has none."""
+        return f"group:{self.group}" if self.group else f"case:{self.id}"
+
+    @property
     def columns(self) -> dict[str, Any]:
         """Everything but the text, as it came in; columns without a value are left out."""
         known = {name: getattr(self, name) for name in ("id", *OPTIONAL)}

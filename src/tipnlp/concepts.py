@@ -21,6 +21,7 @@ from tipnlp.language import LANGUAGES
 from tipnlp.lexicon import Lexicon, Pattern, load_lexicon
 from tipnlp.preprocess import expand_ranges, hash_text, load_blank
 from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable
+from tipnlp.wordindex import WordIndex
 
 Ints = NDArray[np.int64]
 
@@ -42,41 +43,6 @@ class ConceptHits:
 
     def __len__(self) -> int:
         return len(self.starts)
-
-
-class WordIndex:
-    """Finds the elements that a token fits; each element is a set of words with wildcards."""
-
-    def __init__(self, elements: Sequence[frozenset[str]]) -> None:
-        self._exact: dict[str, list[int]] = defaultdict(list)
-        self._prefixes: dict[str, list[int]] = defaultdict(list)
-        self._suffixes: dict[str, list[int]] = defaultdict(list)
-        self._infixes: dict[str, list[int]] = defaultdict(list)
-        for number, element in enumerate(elements):
-            for word in element:
-                self._choose_table(word)[word.strip("*")].append(number)
-        self._lengths = [sorted({len(w) for w in t}) for t in (self._prefixes, self._suffixes, self._infixes)]
-
-    def _choose_table(self, word: str) -> dict[str, list[int]]:
-        if word.startswith("*"):
-            return self._infixes if word.endswith("*") else self._suffixes
-        return self._prefixes if word.endswith("*") else self._exact
-
-    def find_elements(self, token: str) -> list[int]:
-        """Return the numbers of the elements that the token fits, sorted."""
-        size = len(token)
-        found = set(self._exact.get(token, ()))
-        prefix_lengths, suffix_lengths, infix_lengths = self._lengths
-        for length in prefix_lengths:
-            if length <= size:
-                found.update(self._prefixes.get(token[:length], ()))
-        for length in suffix_lengths:
-            if length <= size:
-                found.update(self._suffixes.get(token[size - length :], ()))
-        for length in infix_lengths:
-            for start in range(size - length + 1):
-                found.update(self._infixes.get(token[start : start + length], ()))
-        return sorted(found)
 
 
 class LanguageMatcher:

@@ -140,10 +140,16 @@ def parse_pattern(concept: str, line: str, words: Mapping[str, frozenset[str]]) 
 
 
 @cache
+def load_origins(language: str) -> frozenset[str]:
+    """Return the words of origin of a language (nationalities, countries, continents), with wildcards."""
+    return frozenset(_read_toml("origins")[language].split())
+
+
+@cache
 def fingerprint_lexicon() -> str:
     """Return a hash of the lexicon: a model knows which one it was trained with."""
     folder = files("tipnlp") / "lexicon"
     digest = hashlib.sha256()
-    for name in ("concepts", *LANGUAGES):
+    for name in ("concepts", "origins", *LANGUAGES):
         digest.update((folder / f"{name}.toml").read_bytes())
     return digest.hexdigest()

@@ -23,10 +23,13 @@ from spacy.strings import StringStore
 
 from tipnlp.cases import Case
 from tipnlp.language import LANGUAGES, detect_language
+from tipnlp.lexicon import load_origins
 from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable
+from tipnlp.wordindex import WordIndex
 
 # A mask replaces what identifies a person or a sum. Order matters: the last that fits wins.
 MASKS = {"number": "<number>", "email": "<email>", "url": "<url>"}
+ORIGIN = "<origin>"
 
 
 def hash_text(text: str) -> int:
@@ -34,7 +37,7 @@ def hash_text(text: str) -> int:
     return int(StringStore([text])[text])
 
 
-MASK_TEXTS = {hash_text(text): text for text in MASKS.values()}
+MASK_TEXTS = {hash_text(text): text for text in (*MASKS.values(), ORIGIN)}
 
 # Ages decide between labels ("a girl of 15", "of fifteen"), and neither one or two digits nor a number word
 # identifies anybody.
@@ -77,6 +80,7 @@ class MemoTokenizer:
 
     def __init__(self, language: str, table: TokenTable) -> None:
         self._nlp = load_blank(language)
+        self._origins = WordIndex([load_origins(language)])
         self._table = table
         self._memo = ChunkMemo()
         self._rows = GrowingArray(np.int32)
@@ -118,10 +122,18 @@ class MemoTokenizer:
         doc = self._nlp.make_doc(" ".join(chunks) + " ")
         values: NDArray[Any] = doc.to_array([LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT, LENGTH, IS_ALPHA, SPACY])
         strings = self._nlp.vocab.strings
-        ids = mask_tokens(values)
+        ids = self._mask_origins(mask_tokens(values))
         self._rows.append(self._table.add_tokens(ids, lambda i: MASK_TEXTS.get(i) or strings[i]))
         ends = np.flatnonzero(values[:, -1]) + 1
         self._starts.append(self._starts.view[-1] + ends)
+
+    def _mask_origins(self, ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Replace words of origin: a label must not rest on where somebody comes from."""
+        strings = self._nlp.vocab.strings
+        distinct, inverse = np.unique(ids, return_inverse=True)
+        masked = [i not in MASK_TEXTS and bool(self._origins.find_elements(strings[i])) for i in distinct.tolist()]
+        distinct[masked] = hash_text(ORIGIN)
+        return distinct[inverse]
 
 
 def mask_tokens(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from tipnlp.cases import Case, build_case
 from tipnlp.errors import InputError, MissingExtraError, RecordError
@@ -43,6 +44,14 @@ class Source:
     name: str
 
 
+class LocatedCase(NamedTuple):
+    """A case and where it was read."""
+
+    file: str
+    line: int
+    case: Case
+
+
 def read_cases(
     inputs: Sequence[str | Path],
     *,
@@ -62,12 +71,27 @@ def read_cases(
         InputError: a file is missing, or of an unknown kind, or cannot be decoded.
         RecordError: a record cannot be used and there is no `on_reject`.
     """
+    located = read_located_cases(inputs, labelled=labelled, encoding=encoding, on_reject=on_reject)
+    return map(itemgetter(2), located)
+
+
+def read_located_cases(
+    inputs: Sequence[str | Path],
+    *,
+    labelled: bool = False,
+    encoding: str = DEFAULT_ENCODING,
+    on_reject: RejectHandler | None = None,
+) -> Iterator[LocatedCase]:
+    """Read cases as `read_cases` does, each with its file and line.
+
+    Args and errors are those of `read_cases`.
+    """
     for file, rows in _open_inputs(inputs, encoding):
         for line, row in rows:
             try:
                 if isinstance(row, str):
                     raise ValueError(row)
-                yield build_case(row, labelled=labelled)
+                yield LocatedCase(file, line, build_case(row, labelled=labelled))
             except ValueError as error:
                 case_id = row.get("id") if isinstance(row, Mapping) else None
                 reject = RecordError(file, line, str(error), str(case_id) if case_id else None)

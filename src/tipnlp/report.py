@@ -9,17 +9,8 @@ from tipnlp.cases import LABELS
 from tipnlp.evaluation import Evaluation
 from tipnlp.model import Manifest
 from tipnlp.statistics import WIDE_INTERVAL, Interval, Proportion
+from tipnlp.tables import format_table
 from tipnlp.tally import COLUMNS, YearTally
-
-
-def format_table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
-    """Return rows as aligned columns: the first to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append(indent + "  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    return "\n".join(lines)
 
 
 def format_evaluation(evaluation: Evaluation, title: str) -> str:

@@ -24,6 +24,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import FeatureUnion, Pipeline
 
 from tipnlp.cases import LABELS, Case
+from tipnlp.corpus import is_labelled, pair_repeated_ids
 from tipnlp.decision import DEFAULT_THRESHOLDS, decide_cases
 from tipnlp.errors import CorpusError, UsageError
 from tipnlp.evaluation import Evaluation, evaluate_predictions
@@ -164,13 +165,12 @@ def check_cases(cases: Sequence[Case]) -> None:
 
 
 def _find_duplicate_ids(cases: Sequence[Case]) -> list[str]:
-    counts = Counter(case.id for case in cases)
-    twice = [case_id for case_id, count in counts.items() if count > 1]
+    twice = list(dict.fromkeys(cases[place].id for place, _ in pair_repeated_ids(cases)))
     return [f"ids used more than once: {_list_some(twice)}"] if twice else []
 
 
 def _find_missing_labels(cases: Sequence[Case]) -> list[str]:
-    missing = [case.id for case in cases if case.label not in LABELS]
+    missing = [case.id for case in cases if not is_labelled(case)]
     return [f"cases without a label out of {', '.join(LABELS)}: {_list_some(missing)}"] if missing else []
 
 
@@ -179,7 +179,7 @@ def _find_small_labels(cases: Sequence[Case]) -> list[str]:
     members: dict[str, list[str]] = defaultdict(list)
     for case in cases:
         if case.label in LABELS:
-            groups[case.label].add(case.group or f"case:{case.id}")
+            groups[case.label].add(case.facts)
             members[case.label].append(case.id)
     faults = []
     for label in LABELS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -30,19 +31,24 @@ def train(
     force: ForceOption = False,
 ) -> None:
     """Train a model on labelled cases and print how good it is on cases it has not seen."""
+    from tipnlp.corpus import check_files, refuse_faults
     from tipnlp.errors import OutputError
     from tipnlp.model import save_model
-    from tipnlp.reading import read_cases
     from tipnlp.report import format_evaluation
+    from tipnlp.tables import format_count
     from tipnlp.training import read_config, train_model
 
     with report_errors():
         if output.exists() and not force:
             raise OutputError.from_existing(output)
         settings = read_config(config, folds=folds, seed=seed)
-        cases = list(read_cases(corpus, labelled=True, encoding=encoding))
-        say(f"training on {len(cases)} cases ...")
-        trained = train_model(cases, settings, jobs)
+        checked = check_files(corpus, encoding=encoding)
+        refuse_faults(checked.findings)
+        if checked.findings:
+            found = format_count(len(checked.findings), "finding")
+            say(f"corpus check: {found}; see 'tipnlp corpus check {shlex.join(corpus)}'")
+        say(f"training on {len(checked.cases)} cases ...")
+        trained = train_model(checked.cases, settings, jobs)
         model = save_model(trained.model, output, force=force)
         typer.echo(format_evaluation(trained.evaluation, "Out of fold"))
         say(f"model {model.manifest.id} saved to {output}")
