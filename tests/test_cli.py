@@ -30,9 +30,9 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_every_command_has_help(run: Run) -> None:
-    commands = ["train", "predict", "evaluate", "tally", "info"]
+    commands = ["train", "predict", "evaluate", "tally", "corpus check", "corpus stats", "info"]
     for command in commands:
-        result = run(command, "--help")
+        result = run(*command.split(), "--help")
         assert result.exit_code == 0
         assert "Usage: " in result.stdout
     assert all(f"tipnlp {command}" in (ROOT / "README.md").read_text(encoding="utf-8") for command in commands)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from conftest import CORPUS, Run, write_jsonl
 from tipnlp.cases import LABELS, Case
 from tipnlp.corpus import Finding, Kind, check_corpus, check_files
-from tipnlp.overlap import SHARE, SHORTEST, find_overlaps, split_words
+from tipnlp.overlap import SHARE, SHORTEST, find_overlaps
 from tipnlp.privacy import find_private
 from tipnlp.reading import LocatedCase
 
@@ -27,8 +27,8 @@ ENGLISH = (
 )
 GERMAN = (
     "Die Beamten kamen am Morgen auf den Hof und sprachen mit jedem Arbeiter allein. Seit dem Frühjahr war niemand "
-    "bezahlt worden, und der Besitzer hielt die Papiere aller Arbeiter in einer verschlossenen Schublade. Wer nach Geld "
-    "fragte, dem wurde gesagt, dass die Polizei ihn nach Hause schicken würde, und so blieben sie bis zum Ende der Ernte."
+    "bezahlt worden, und der Besitzer hielt die Papiere aller Arbeiter in einer verschlossenen Schublade. Wer nach "
+    "Geld fragte, dem wurde gesagt, dass die Polizei ihn nach Hause schicken würde, und so blieben sie bis zuletzt."
 )
 
 
@@ -65,12 +65,12 @@ def test_clean_corpus(run: Run) -> None:
 def test_findings_are_lines_with_file_line_kind_and_case_errors_first(run: Run) -> None:
     records = [make_case(0), make_case(1), make_case(0, label=S), make_case(1, id="c9")]
     path = write_jsonl(Path("in.jsonl"), records)
-    path.write_text(path.read_text() + "{\n")
+    path.write_text(path.read_text(encoding="utf-8") + "[\n", encoding="utf-8")
     result = run("corpus", "check", "in.jsonl")
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
     assert lines[:4] == [
-        "in.jsonl:5: schema: not a JSON object at column 2",
+        "in.jsonl:5: schema: not a JSON object at column 1",
         "in.jsonl:3: duplicate id: the id is that of in.jsonl:1 too (case c0)",
         f"in.jsonl:3: contradiction: the same text as in.jsonl:1 (case c0), labelled {F} there and {S} here (case c0)",
         "in.jsonl:4: duplicate text: the same text as in.jsonl:2 (case c1), of another group (case c9)",
@@ -155,9 +155,10 @@ def test_every_copy_of_a_template_is_found() -> None:
     assert sum("near duplicate" in error for error in list_errors(*records)) == 69
 
 
-@given(st.lists(st.text("abc ", max_size=160), max_size=6))
-def test_overlaps_are_those_of_a_slow_comparison(texts: list[str]) -> None:
-    words = [split_words(text) for text in texts]
+@given(st.integers(0, 10**6), st.integers(1, 9))
+def test_overlaps_are_those_of_a_slow_comparison(seed: int, alphabet: int) -> None:
+    rng = random.Random(seed)
+    words = [rng.choices("abcdefghi"[:alphabet], k=rng.randrange(80)) for _ in range(rng.randrange(7))]
     sequences = [{tuple(w[i : i + 5]) for i in range(len(w) - 4)} for w in words]
     expected = {}
     for j, second in enumerate(sequences):
@@ -312,7 +313,7 @@ def test_genre_of_one_label_is_noted() -> None:
 
 @pytest.mark.parametrize(
     ("counts", "found"),
-    [({F: 25}, True), ({F: 24, S: 1}, True), ({F: 22, S: 3}, False), ({F: 24}, False), ({F: 20, N: 10}, False)],
+    [({F: 25}, True), ({F: 24, S: 1}, True), ({F: 23, S: 2}, False), ({F: 24}, False), ({F: 20, N: 10}, False)],
 )
 def test_words_of_one_label_are_noted(counts: dict[str, int], found: bool) -> None:
     records = make_many(counts)
@@ -337,7 +338,7 @@ def test_encoding(run: Run) -> None:
     result = run("corpus", "check", "in.csv")
     assert result.exit_code == 2
     assert "--encoding" in result.stderr
-    assert f"| all | 1 | 0 | 0 | 1 |" in run("corpus", "stats", "in.csv", "--encoding", "cp1252", "--markdown").stdout
+    assert "| all | 1 | 0 | 0 | 1 |" in run("corpus", "stats", "in.csv", "--encoding", "cp1252", "--markdown").stdout
 
 
 @pytest.mark.parametrize("command", ["check", "stats"])
@@ -355,7 +356,7 @@ def test_stats(run: Run) -> None:
     shown = run("corpus", "stats", "in.jsonl")
     assert shown.exit_code == 0
     lines = [line.split() for line in shown.stdout.splitlines()]
-    assert lines[0] == "Cases by language and label".split()
+    assert shown.stdout.startswith("Cases by language and label\n")
     assert ["de", "1", "0", "1", "2"] in lines
     assert ["notice", "1", "1", "0", "2"] in lines
     assert ["30-79", "1", "1", "0", "2"] in lines
@@ -409,6 +410,6 @@ def test_training_names_other_findings_in_one_line(run: Run) -> None:
 
 
 def test_the_whole_corpus_is_checked_in_seconds() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(check_files([CORPUS]).cases) > 2000
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - start < 15
