@@ -16,6 +16,7 @@ from tipnlp.training import (
     TrainingConfig,
     build_pipeline,
     find_temperature,
+    fit_pipeline,
     predict_folds,
     read_config,
     split_folds,
@@ -54,11 +55,23 @@ def test_out_of_fold_scores_never_come_from_the_case_itself(small_corpus: list[C
     labels = np.array([case.label for case in small_corpus])
     folds = split_folds(small_corpus, TrainingConfig())
     pipeline = build_pipeline(TrainingConfig())
-    scores = predict_folds(pipeline, small_corpus, labels, folds)
+    scores = predict_folds(pipeline, small_corpus, labels, folds, TrainingConfig())
     train, test = folds[2]
-    alone = build_pipeline(TrainingConfig()).fit([small_corpus[i] for i in train], labels[train])
+    config = TrainingConfig()
+    alone = fit_pipeline(build_pipeline(config), [small_corpus[i] for i in train], labels[train], config)
     order = [list(alone.classes_).index(label) for label in LABELS]
     assert np.allclose(scores[test], alone.decision_function([small_corpus[i] for i in test])[:, order])
+
+
+def test_a_group_counts_as_one_case() -> None:
+    config = TrainingConfig(min_groups=1, word_pairs=0, subwords=0, concepts=0, concept_pairs=0)
+    cases = make_cases({F: 2, S: 2, N: 2})
+    doubled = [replace(case, id=f"{case.id}-{k}", group=case.id) for case in cases for k in range(3)]
+    once, thrice = (
+        fit_pipeline(build_pipeline(config), part, np.array([c.label for c in part]), config)
+        for part in (cases, doubled)
+    )
+    assert np.allclose(once.predict_proba(cases), thrice.predict_proba(cases), atol=1e-3)
 
 
 def test_two_processes_give_the_result_of_one(trained: TrainedModel, small_corpus: list[Case]) -> None:

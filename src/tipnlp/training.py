@@ -47,6 +47,7 @@ class TrainingConfig:
         seed: of the folds.
         min_groups: a feature is kept when it occurs in at least this many groups.
         regularization: C of the logistic regression; larger fits the corpus closer.
+        group_weight: a case of a group of `n` counts `n ** -group_weight`: at 1 the group counts as one case.
         words, word_pairs, subwords, concepts, concept_pairs: the weight of each family; 0 leaves it out.
     """
 
@@ -54,6 +55,7 @@ class TrainingConfig:
     seed: int = 0
     min_groups: int = 2
     regularization: float = 3.0
+    group_weight: float = 1.0
     words: float = 1.0
     word_pairs: float = 1.0
     subwords: float = 1.0
@@ -110,6 +112,16 @@ def build_pipeline(config: TrainingConfig) -> Pipeline:
     return Pipeline([("preprocess", Preprocessor()), ("features", FeatureUnion(families)), ("classify", classifier)])
 
 
+def fit_pipeline(
+    pipeline: Pipeline, cases: Sequence[Case], labels: NDArray[np.str_], config: TrainingConfig
+) -> Pipeline:
+    """Fit a pipeline; cases about the same facts share their weight."""
+    sizes = Counter(case.facts for case in cases)
+    weights = np.array([sizes[case.facts] ** -config.group_weight for case in cases])
+    fitted: Pipeline = pipeline.fit(cases, labels, classify__sample_weight=weights)
+    return fitted
+
+
 def train_model(cases: Sequence[Case], config: TrainingConfig | None = None, jobs: int = 1) -> TrainedModel:
     """Train a model on labelled cases.
 
@@ -130,14 +142,13 @@ def train_model(cases: Sequence[Case], config: TrainingConfig | None = None, job
     labels = np.array([case.label for case in cases])
     pipeline = build_pipeline(config)
     folds = split_folds(cases, config)
-    scores = predict_folds(pipeline, cases, labels, folds, jobs)
+    scores = predict_folds(pipeline, cases, labels, folds, config, jobs)
     gold = np.array([LABELS.index(label) for label in labels])
     temperature = find_temperature(scores, gold)
     probabilities = softmax(scores / temperature, axis=1)
     decisions = decide_cases(probabilities)
     evaluation = evaluate_predictions(cases, [d.label for d in decisions], [d.decision for d in decisions], by=["lang"])
-    pipeline.fit(cases, labels)
-    classifier = pipeline[-1]
+    classifier = fit_pipeline(pipeline, cases, labels, config)[-1]
     classifier.coef_ /= temperature
     classifier.intercept_ /= temperature
     manifest = Manifest(
@@ -204,7 +215,7 @@ def split_folds(cases: Sequence[Case], config: TrainingConfig) -> list[tuple[NDA
     """
     labels = np.array([case.label for case in cases])
     strata = np.array([f"{case.label} {case.lang}" for case in cases])
-    groups = np.array([f"group:{case.group}" if case.group else f"case:{case.id}" for case in cases])
+    groups = np.array([case.facts for case in cases])
     fewest = min(len(set(groups[labels == label])) for label in LABELS)
     folds = min(config.folds, fewest)
     common = Counter(strata)
@@ -221,10 +232,11 @@ def predict_folds(
     cases: Sequence[Case],
     labels: NDArray[np.str_],
     folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    config: TrainingConfig,
     jobs: int = 1,
 ) -> NDArray[np.float64]:
     """Return the log-odds of every case from a model that has not seen its group, shape `(n, 3)`."""
-    parts = Parallel(n_jobs=jobs)(delayed(_predict_fold)(pipeline, cases, labels, *fold) for fold in folds)
+    parts = Parallel(n_jobs=jobs)(delayed(_predict_fold)(pipeline, cases, labels, config, *fold) for fold in folds)
     scores = np.zeros((len(cases), len(LABELS)))
     for (_, held_out), part in zip(folds, parts, strict=True):
         scores[held_out] = part
@@ -235,10 +247,11 @@ def _predict_fold(
     pipeline: Pipeline,
     cases: Sequence[Case],
     labels: NDArray[np.str_],
+    config: TrainingConfig,
     train: NDArray[np.int64],
     held_out: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    fitted = clone(pipeline).fit([cases[i] for i in train], labels[train])
+    fitted = fit_pipeline(clone(pipeline), [cases[i] for i in train], labels[train], config)
     order = [list(fitted.classes_).index(label) for label in LABELS]
     scores: NDArray[np.float64] = fitted.decision_function([cases[i] for i in held_out])[:, order]
     return scores
@@ -264,7 +277,7 @@ def describe_corpus(cases: Sequence[Case]) -> dict[str, Any]:
     counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(LABELS, 0))
     for case in cases:
         counts[case.lang or "-"][case.label or "-"] += 1
-    groups = {case.group or f"case:{case.id}" for case in cases}
+    groups = {case.facts for case in cases}
     by_language = {language: counts[language] for language in sorted(counts)}
     return {"sha256": digest.hexdigest(), "cases": len(cases), "groups": len(groups), "by_language": by_language}
 
