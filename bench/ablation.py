@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from data import format_rows, load_corpus, load_tests, mark_pairs, save_table
 from sklearn.metrics import f1_score
 
-from data import format_rows, load_corpus, load_tests, mark_pairs, save_table
 from tipnlp.cases import LABELS
 from tipnlp.training import TrainingConfig, build_pipeline, fit_pipeline, predict_folds, split_folds
 

@@ -101,7 +101,7 @@ def expect_tokens(text: str, language: str) -> list[str]:
         if token.is_space:
             continue
         form = token.lower_
-        if token.like_num and not token.is_alpha and not (token.is_digit and len(token) <= 2):
+        if token.like_num and any(map(str.isdigit, form)) and not (token.is_digit and len(token) <= 2):
             form = "<number>"
         form = "<email>" if token.like_email else form
         form = "<origin>" if any(fits(word, form) for word in load_origins(language)) else form

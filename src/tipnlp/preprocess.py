@@ -17,7 +17,7 @@ import numpy as np
 import spacy
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from spacy.attrs import IS_ALPHA, IS_DIGIT, LENGTH, LIKE_EMAIL, LIKE_NUM, LIKE_URL, LOWER, SPACY
+from spacy.attrs import IS_DIGIT, LENGTH, LIKE_EMAIL, LIKE_NUM, LIKE_URL, LOWER, SPACY
 from spacy.language import Language
 from spacy.strings import StringStore
 
@@ -39,8 +39,7 @@ def hash_text(text: str) -> int:
 
 MASK_TEXTS = {hash_text(text): text for text in (*MASKS.values(), ORIGIN)}
 
-# Ages decide between labels ("a girl of 15", "of fifteen"), and neither one or two digits nor a number word
-# identifies anybody.
+# Ages decide between labels ("a girl of 15", "of fifteen"): one or two digits identify nobody, nor does a number word.
 KEPT_DIGITS = 2
 
 # spaCy's tokeniser slows down on very long documents; its work per chunk does not depend on this.
@@ -120,12 +119,18 @@ class MemoTokenizer:
     def _learn_chunks(self, chunks: list[str]) -> None:
         # Joined by one blank, a token that is followed by a blank ends its chunk.
         doc = self._nlp.make_doc(" ".join(chunks) + " ")
-        values: NDArray[Any] = doc.to_array([LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT, LENGTH, IS_ALPHA, SPACY])
+        values: NDArray[Any] = doc.to_array([LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT, LENGTH, SPACY])
         strings = self._nlp.vocab.strings
-        ids = self._mask_origins(mask_tokens(values))
+        ids = self._mask_origins(mask_tokens(values, self._hold_digits(values[:, 0])))
         self._rows.append(self._table.add_tokens(ids, lambda i: MASK_TEXTS.get(i) or strings[i]))
         ends = np.flatnonzero(values[:, -1]) + 1
         self._starts.append(self._starts.view[-1] + ends)
+
+    def _hold_digits(self, ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which tokens have a digit in them; `dix-sept` is a number without one."""
+        strings = self._nlp.vocab.strings
+        distinct, inverse = np.unique(ids, return_inverse=True)
+        return np.array([any(map(str.isdigit, strings[i])) for i in distinct.tolist()])[inverse]
 
     def _mask_origins(self, ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Replace words of origin: a label must not rest on where somebody comes from."""
@@ -136,16 +141,18 @@ class MemoTokenizer:
         return distinct[inverse]
 
 
-def mask_tokens(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mask_tokens(values: NDArray[np.uint64], digits: NDArray[np.bool_]) -> NDArray[np.uint64]:
     """Return token ids with numbers, e-mail and web addresses replaced by their mask.
 
     Args:
-        values: one row a token: LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT, LENGTH, IS_ALPHA, ...
+        values: one row a token: LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT, LENGTH, ...
+        digits: whether a token has a digit in it.
     """
     ids = values[:, 0].copy()
-    kept = (values[:, 4] == 1) & (values[:, 5] <= KEPT_DIGITS) | (values[:, 6] == 1)
-    for column, mask in enumerate(MASKS.values(), start=1):
-        ids[(values[:, column] == 1) & ~kept] = hash_text(mask)
+    short = (values[:, 4] == 1) & (values[:, 5] <= KEPT_DIGITS)
+    wanted = {"number": digits & ~short}
+    for column, (name, mask) in enumerate(MASKS.items(), start=1):
+        ids[(values[:, column] == 1) & wanted.get(name, True)] = hash_text(mask)
     return ids
 
 

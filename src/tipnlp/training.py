@@ -47,7 +47,7 @@ class TrainingConfig:
         seed: of the folds.
         min_groups: a feature is kept when it occurs in at least this many groups.
         regularization: C of the logistic regression; larger fits the corpus closer.
-        group_weight: a case of a group of `n` counts `n ** -group_weight`: at 1 the group counts as one case.
+        group_weight: a case of a group of `n` counts `n ** -group_weight`: at 1 the group counts as one case in all.
         words, word_pairs, subwords, concepts, concept_pairs: the weight of each family; 0 leaves it out.
     """
 
@@ -55,7 +55,7 @@ class TrainingConfig:
     seed: int = 0
     min_groups: int = 2
     regularization: float = 3.0
-    group_weight: float = 1.0
+    group_weight: float = 1.5
     words: float = 1.0
     word_pairs: float = 1.0
     subwords: float = 1.0
