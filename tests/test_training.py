@@ -64,7 +64,7 @@ def test_out_of_fold_scores_never_come_from_the_case_itself(small_corpus: list[C
 
 
 def test_a_group_counts_as_one_case() -> None:
-    config = TrainingConfig(min_groups=1, word_pairs=0, subwords=0, concepts=0, concept_pairs=0)
+    config = TrainingConfig(min_groups=1, group_weight=1, word_pairs=0, subwords=0, concepts=0, concept_pairs=0)
     cases = make_cases({F: 2, S: 2, N: 2})
     doubled = [replace(case, id=f"{case.id}-{k}", group=case.id) for case in cases for k in range(3)]
     once, thrice = (
