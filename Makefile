@@ -27,6 +27,7 @@ check: $(READY)
 bench: $(READY) models/default/manifest.json
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python bench/accuracy.py
+	$(BIN)/python bench/ablation.py
 
 build: $(READY)
 	$(BIN)/python -m build --wheel --outdir dist

@@ -54,7 +54,7 @@ class TrainingConfig:
     folds: int = 5
     seed: int = 0
     min_groups: int = 2
-    regularization: float = 3.0
+    regularization: float = 2.0
     group_weight: float = 1.5
     words: float = 1.0
     word_pairs: float = 1.0
