@@ -17,24 +17,20 @@ from sklearn.metrics import f1_score
 from tipnlp.cases import LABELS
 from tipnlp.training import TrainingConfig, build_pipeline, fit_pipeline, predict_folds, split_folds
 
-DEFAULT = TrainingConfig()
+# Three folds say as much about a row as five, in half of the time.
+DEFAULT = replace(TrainingConfig(), folds=3)
 ROWS = {
     "default": {},
     "words only": {"word_pairs": 0, "subwords": 0, "concepts": 0, "concept_pairs": 0},
-    "words and word pairs": {"subwords": 0, "concepts": 0, "concept_pairs": 0},
     "no concepts at all": {"concepts": 0, "concept_pairs": 0},
     "no concept pairs": {"concept_pairs": 0},
     "no subwords": {"subwords": 0},
-    "no word pairs": {"word_pairs": 0},
-    "concepts weighted 0.5": {"concepts": 0.5},
     "concepts and pairs weighted 1": {"concepts": 1.0, "concept_pairs": 1.0},
     "concepts only": {"words": 0, "word_pairs": 0, "subwords": 0, "concepts": 1.0, "concept_pairs": 1.0},
     "groups weighted by size": {"group_weight": 0.0},
     "groups weighted 1/size": {"group_weight": 1.0},
-    "C = 1": {"regularization": 1.0},
     "C = 10": {"regularization": 10.0},
     "features of 3 groups and more": {"min_groups": 3},
-    "features of 5 groups and more": {"min_groups": 5},
 }
 
 
@@ -46,7 +42,7 @@ def main() -> None:
     rows = []
     for name, changes in ROWS.items():
         config = replace(DEFAULT, **changes)
-        scores = predict_folds(build_pipeline(config), corpus, labels, split_folds(corpus, config), config, jobs=2)
+        scores = predict_folds(build_pipeline(config), corpus, labels, split_folds(corpus, config), config, jobs=1)
         out_of_fold = np.array(LABELS)[scores.argmax(axis=1)]
         pipeline = fit_pipeline(build_pipeline(config), corpus, labels, config)
         found = tests.score(pipeline.predict(tests.cases), pipeline.predict(tests.pairs))
