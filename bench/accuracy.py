@@ -26,8 +26,8 @@ from tipnlp.statistics import average_f1, find_percentiles, resample_confusions
 from tipnlp.training import TrainingConfig, build_pipeline, fit_pipeline
 
 Predict = Callable[[Sequence[Case]], list[str]]
-SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-DRAWS = 3
+SHARES = (0.25, 0.5, 1.0)
+DRAWS = 2
 SPACY_EPOCHS = 8
 
 
