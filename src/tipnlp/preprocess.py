@@ -38,6 +38,7 @@ def hash_text(text: str) -> int:
 
 
 MASK_TEXTS = {hash_text(text): text for text in (*MASKS.values(), ORIGIN)}
+ORIGIN_ID = hash_text(ORIGIN)
 
 # Ages decide between labels ("a girl of 15", "of fifteen"): one or two digits identify nobody, nor does a number word.
 KEPT_DIGITS = 2
@@ -105,10 +106,8 @@ class MemoTokenizer:
         starts = self._starts.view
         first = starts[chunks]
         lengths = starts[chunks + 1] - first
-        total = np.zeros(len(chunks) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=total[1:])
-        flat = np.arange(total[-1]) + np.repeat(first - total[:-1], lengths)
-        return self._rows.view[flat], np.diff(total[np.array(ends)])
+        total = np.concatenate([[0], np.cumsum(lengths)])
+        return self._rows.view[expand_ranges(first, lengths)], np.diff(total[np.array(ends)])
 
     def _learn_pending(self) -> None:
         pending, self._memo.pending = self._memo.pending, []
@@ -120,40 +119,40 @@ class MemoTokenizer:
         # Joined by one blank, a token that is followed by a blank ends its chunk.
         doc = self._nlp.make_doc(" ".join(chunks) + " ")
         values: NDArray[Any] = doc.to_array([LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT, LENGTH, SPACY])
+        ids, digits = self._mask_origins(values[:, 0])
+        ids = mask_tokens(ids, values, digits)
         strings = self._nlp.vocab.strings
-        ids = self._mask_origins(mask_tokens(values, self._hold_digits(values[:, 0])))
         self._rows.append(self._table.add_tokens(ids, lambda i: MASK_TEXTS.get(i) or strings[i]))
         ends = np.flatnonzero(values[:, -1]) + 1
         self._starts.append(self._starts.view[-1] + ends)
 
-    def _hold_digits(self, ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Return which tokens have a digit in them; `dix-sept` is a number without one."""
+    def _mask_origins(self, ids: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+        """Replace words of origin (a label must not rest on where somebody comes from); tell who has a digit.
+
+        Both are asked of each distinct form once. `dix-sept` is a number without a digit.
+        """
         strings = self._nlp.vocab.strings
         distinct, inverse = np.unique(ids, return_inverse=True)
-        return np.array([any(map(str.isdigit, strings[i])) for i in distinct.tolist()])[inverse]
-
-    def _mask_origins(self, ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """Replace words of origin: a label must not rest on where somebody comes from."""
-        strings = self._nlp.vocab.strings
-        distinct, inverse = np.unique(ids, return_inverse=True)
-        masked = [i not in MASK_TEXTS and bool(self._origins.find_elements(strings[i])) for i in distinct.tolist()]
-        distinct[masked] = hash_text(ORIGIN)
-        return distinct[inverse]
+        forms = [strings[i] for i in distinct.tolist()]
+        distinct[[bool(self._origins.find_elements(form)) for form in forms]] = ORIGIN_ID
+        digits = np.array([any(map(str.isdigit, form)) for form in forms])
+        return distinct[inverse], digits[inverse]
 
 
-def mask_tokens(values: NDArray[np.uint64], digits: NDArray[np.bool_]) -> NDArray[np.uint64]:
+def mask_tokens(ids: NDArray[np.uint64], values: NDArray[np.uint64], digits: NDArray[np.bool_]) -> NDArray[np.uint64]:
     """Return token ids with numbers, e-mail and web addresses replaced by their mask.
 
     Args:
+        ids: of the tokens as they are.
         values: one row a token: LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT, LENGTH, ...
         digits: whether a token has a digit in it.
     """
-    ids = values[:, 0].copy()
+    masked = ids.copy()
     short = (values[:, 4] == 1) & (values[:, 5] <= KEPT_DIGITS)
     wanted = {"number": digits & ~short}
     for column, (name, mask) in enumerate(MASKS.items(), start=1):
-        ids[(values[:, column] == 1) & wanted.get(name, True)] = hash_text(mask)
-    return ids
+        masked[(values[:, column] == 1) & wanted.get(name, True)] = hash_text(mask)
+    return masked
 
 
 class TokenMemory:

@@ -91,7 +91,10 @@ def _open_jsonl(stream: IO[bytes]) -> Iterator[WriteRecord]:
 
 @dataclass(slots=True)
 class Spool:
-    """Records set aside until their columns are known: a table needs its header first."""
+    """Records set aside until their columns are known: a table needs its header first.
+
+    They wait in a nameless file in the folder of the output: confidential files stay on their own disk.
+    """
 
     stream: IO[bytes]
     columns: dict[str, set[type]] = field(default_factory=dict)
@@ -111,7 +114,7 @@ class Spool:
 @contextmanager
 def _open_csv(stream: IO[bytes]) -> Iterator[WriteRecord]:
     """Write UTF-8 with a byte order mark, so that Excel reads é and ß; nested values become columns."""
-    with tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile(dir=Path(stream.name).parent) as file:
         spool = Spool(file)
         yield lambda record: spool.add_record(flatten_record(record))
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
@@ -131,7 +134,7 @@ def _open_parquet(stream: IO[bytes]) -> Iterator[WriteRecord]:
         from pyarrow.parquet import ParquetWriter
     except ImportError:
         raise MissingExtraError("pyarrow", "parquet") from None
-    with tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile(dir=Path(stream.name).parent) as file:
         spool = Spool(file)
         yield lambda record: spool.add_record(flatten_record(record))
         kinds = {frozenset([bool]): pa.bool_(), frozenset([int]): pa.int64(), frozenset([float]): pa.float64()}
