@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tipnlp.cases import LABELS, REVIEW, Case
+from tipnlp.confidence import Confidence, measure_confidence
 from tipnlp.errors import CorpusError
 from tipnlp.statistics import (
     Interval,
@@ -29,6 +30,7 @@ class LabelScore:
     Attributes:
         precision: of the cases called this label, how many were.
         recall: of the cases of this label, how many were called it.
+        decided: of the cases decided as this label and not sent to review, how many were.
         f1: their harmonic mean; None where the label occurs nowhere.
         f1_interval: bootstrap by group.
     """
@@ -36,6 +38,7 @@ class LabelScore:
     label: str
     precision: Proportion
     recall: Proportion
+    decided: Proportion
     f1: float | None
     f1_interval: Interval | None
 
@@ -51,6 +54,7 @@ class Evaluation:
         macro_f1_interval: bootstrap by group.
         decided: of all cases, how many were decided and not sent to review.
         decided_right: of the decided cases, how many had the right label.
+        confidence: what the probabilities are worth; None where they are not known, and in slices.
         slices: for each column asked for, the evaluation of each of its values.
     """
 
@@ -60,6 +64,7 @@ class Evaluation:
     macro_f1_interval: Interval
     decided: Proportion
     decided_right: Proportion
+    confidence: Confidence | None
     slices: Mapping[str, Mapping[str, Evaluation]]
 
     @property
@@ -80,25 +85,31 @@ class Evaluation:
         constant[:, totals.argmax()] = totals
         return float(average_f1(constant))
 
+    def list_below(self, precision: float) -> list[LabelScore]:
+        """Return the labels whose precision, where decided, has an interval that begins below `precision`."""
+        return [s for s in self.scores if s.decided.interval and s.decided.interval.low < precision]
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data for JSON."""
         return {
             "n": self.n,
             "labels": list(LABELS),
             "macro_f1": _describe(self.macro_f1, self.macro_f1_interval),
-            "accuracy": _describe_proportion(self.accuracy),
+            "accuracy": self.accuracy.to_dict(),
             "majority_macro_f1": self.majority_macro_f1,
-            "decided": _describe_proportion(self.decided),
-            "decided_right": _describe_proportion(self.decided_right),
+            "decided": self.decided.to_dict(),
+            "decided_right": self.decided_right.to_dict(),
             "confusion": [list(row) for row in self.confusion],
             "by_label": {
                 score.label: {
-                    "precision": _describe_proportion(score.precision),
-                    "recall": _describe_proportion(score.recall),
+                    "precision": score.precision.to_dict(),
+                    "recall": score.recall.to_dict(),
+                    "decided": score.decided.to_dict(),
                     "f1": _describe(score.f1, score.f1_interval),
                 }
                 for score in self.scores
             },
+            "confidence": self.confidence.to_dict() if self.confidence else None,
             "slices": {
                 column: {value: part.to_dict() for value, part in parts.items()}
                 for column, parts in self.slices.items()
@@ -110,12 +121,12 @@ def _describe(value: float | None, interval: Interval | None) -> dict[str, Any]:
     return {"value": value, "interval": [interval.low, interval.high] if interval else None}
 
 
-def _describe_proportion(share: Proportion) -> dict[str, Any]:
-    return {**_describe(share.value, share.interval), "hits": share.hits, "n": share.n}
-
-
 def evaluate_predictions(
-    cases: Sequence[Case], labels: Sequence[str], decisions: Sequence[str], by: Sequence[str] = ()
+    cases: Sequence[Case],
+    labels: Sequence[str],
+    decisions: Sequence[str],
+    by: Sequence[str] = (),
+    probabilities: NDArray[np.float64] | None = None,
 ) -> Evaluation:
     """Hold predictions against the labels of the cases.
 
@@ -124,6 +135,7 @@ def evaluate_predictions(
         labels: `n` predicted labels.
         decisions: `n` decisions: a label or `review`.
         by: columns to evaluate value by value; `year` is taken from `date`.
+        probabilities: shape `(n, 3)`, columns in the order of `LABELS`, where they are known.
 
     Raises:
         CorpusError: there are no cases, or no case has a column that was asked for.
@@ -143,11 +155,12 @@ def evaluate_predictions(
     for column in by:
         values = np.array([case.read_column(column) for case in cases])
         slices[column] = {
-            str(value): _evaluate(gold[part], predicted[part], decided[part], groups[part], {})
+            str(value): _evaluate(gold[part], predicted[part], decided[part], groups[part])
             for value in np.unique(values)
             for part in [values == value]
         }
-    return _evaluate(gold, predicted, decided, groups, slices)
+    confidence = None if probabilities is None else measure_confidence(probabilities, gold)
+    return replace(_evaluate(gold, predicted, decided, groups), confidence=confidence, slices=slices)
 
 
 def _list_columns(cases: Sequence[Case]) -> list[str]:
@@ -159,10 +172,10 @@ def _evaluate(
     predicted: NDArray[np.int64],
     decided: NDArray[np.bool_],
     groups: NDArray[np.int64],
-    slices: Mapping[str, Mapping[str, Evaluation]],
 ) -> Evaluation:
     size = len(LABELS)
     confusion = count_confusion(gold, predicted, size)
+    sure = count_confusion(gold[decided], predicted[decided], size)
     draws = resample_confusions(gold, predicted, np.unique(groups, return_inverse=True)[1], size)
     f1, drawn_f1 = score_f1(confusion), score_f1(draws)
     scores = tuple(
@@ -170,6 +183,7 @@ def _evaluate(
             label=label,
             precision=Proportion(int(confusion[i, i]), int(confusion[:, i].sum())),
             recall=Proportion(int(confusion[i, i]), int(confusion[i].sum())),
+            decided=Proportion(int(sure[i, i]), int(sure[:, i].sum())),
             f1=None if np.isnan(f1[i]) else float(f1[i]),
             f1_interval=None if np.isnan(f1[i]) else find_percentiles(drawn_f1[:, i]),
         )
@@ -183,5 +197,6 @@ def _evaluate(
         macro_f1_interval=find_percentiles(average_f1(draws)),
         decided=Proportion(int(decided.sum()), len(gold)),
         decided_right=Proportion(int(right.sum()), int(decided.sum())),
-        slices=slices,
+        confidence=None,
+        slices={},
     )

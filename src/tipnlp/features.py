@@ -16,8 +16,10 @@ holds no readable word, and nothing that only one case says.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -38,6 +40,20 @@ PAIR_SEED, SUBWORD_SEED, CONCEPT_SEED, CONCEPT_PAIR_SEED, NEGATED_SEED = (np.uin
 NEGATION = "negation"
 
 
+@dataclass(frozen=True, slots=True)
+class PlacedFeatures:
+    """Features where they stand in a batch.
+
+    Attributes:
+        starts, ends: the tokens of each, as places in the flat arrays of the batch (end excluded).
+        hashes: which feature it is.
+    """
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    hashes: Hashes
+
+
 class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]
     """What the families share: choosing the hashes at fit, weighting the counts at transform.
 
@@ -46,6 +62,9 @@ class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc
         weight: multiplies every value, to let a family count for more or less.
         normalize: divide each row by its length (L2), so that long texts do not shout.
     """
+
+    kind: ClassVar[str]
+    """What a feature of the family is called in an explanation."""
 
     def __init__(self, min_groups: int = 2, weight: float = 1.0, normalize: bool = True) -> None:
         self.min_groups = min_groups
@@ -83,8 +102,20 @@ class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc
         return counts
 
     @abstractmethod
+    def place_features(self, batch: TokenBatch) -> PlacedFeatures:
+        """Return every feature in the batch with its place, repeated as it is repeated."""
+
+    def find_columns(self, placed: PlacedFeatures) -> NDArray[np.int64]:
+        """Return the column of each placed feature, -1 where it is not kept."""
+        return find_hashes(placed.hashes, self.hashes_)
+
+    def name_features(self) -> Mapping[int, str]:
+        """Return names of features by hash, for families whose tokens do not name them."""
+        return {}
+
     def _list_features(self, batch: TokenBatch) -> tuple[NDArray[np.int64], Hashes]:
-        """Return document and hash of every feature in the batch, repeated as it is repeated."""
+        placed = self.place_features(batch)
+        return batch.documents[placed.starts].astype(np.int64), placed.hashes
 
     def _count_features(self, batch: TokenBatch) -> csr_matrix:
         documents, hashes = self._list_features(batch)
@@ -99,15 +130,16 @@ class TokenFeatures(HashedFeatures):
         return {k: v for k, v in super().__getstate__().items() if k != "_memory"}
 
     @abstractmethod
-    def _hash_tokens(self, table: TokenTable, start: int) -> tuple[Hashes, NDArray[np.int64]]:
-        """Return the hashes of the table's rows from `start` on, and their number a row."""
+    def _hash_tokens(self, texts: Sequence[str], ids: Hashes) -> tuple[Hashes, NDArray[np.int64]]:
+        """Return the hashes of the features of some tokens, and their number a token."""
 
-    def _list_features(self, batch: TokenBatch) -> tuple[NDArray[np.int64], Hashes]:
-        hashes, counts = self._hash_tokens(batch.table, 0)
-        ends = np.cumsum(counts)
-        chosen = counts[batch.rows]
-        places = expand_ranges(ends[batch.rows] - chosen, chosen)
-        return np.repeat(batch.documents, chosen).astype(np.int64), hashes[places]
+    def place_features(self, batch: TokenBatch) -> PlacedFeatures:
+        """Return the features of every token, token by token."""
+        rows, inverse = np.unique(batch.rows, return_inverse=True)
+        hashes, counts = self._hash_tokens([batch.table.texts[row] for row in rows.tolist()], batch.table.ids[rows])
+        chosen = counts[inverse]
+        starts = np.repeat(np.arange(len(batch.rows)), chosen)
+        return PlacedFeatures(starts, starts + 1, hashes[expand_ranges(np.cumsum(counts)[inverse] - chosen, chosen)])
 
     def _count_features(self, batch: TokenBatch) -> csr_matrix:
         tokens = count_entries(batch.documents, batch.rows, (len(batch), len(batch.table)))
@@ -137,7 +169,7 @@ class ColumnMemory:
         columns, ends = self._stores[table]
         known = len(ends) - 1
         if known < len(table):
-            hashes, counts = hash_tokens(table, known)
+            hashes, counts = hash_tokens(table.texts[known:], table.ids[known:])
             places = find_hashes(hashes, self.hashes)
             hit = places >= 0
             columns.append(places[hit])
@@ -150,13 +182,16 @@ class ColumnMemory:
 class Words(TokenFeatures):
     """Single tokens, in lower case, masked."""
 
-    def _hash_tokens(self, table: TokenTable, start: int) -> tuple[Hashes, NDArray[np.int64]]:
-        ids = table.ids[start:]
+    kind = "word"
+
+    def _hash_tokens(self, texts: Sequence[str], ids: Hashes) -> tuple[Hashes, NDArray[np.int64]]:
         return ids, np.ones(len(ids), dtype=np.int64)
 
 
 class Subwords(TokenFeatures):
     """Every run of `shortest` to `longest` characters of a token, its edges marked."""
+
+    kind = "word"
 
     def __init__(
         self,
@@ -170,18 +205,21 @@ class Subwords(TokenFeatures):
         self.shortest = shortest
         self.longest = longest
 
-    def _hash_tokens(self, table: TokenTable, start: int) -> tuple[Hashes, NDArray[np.int64]]:
-        hashes, counts = hash_substrings(table.texts[start:], self.shortest, self.longest)
+    def _hash_tokens(self, texts: Sequence[str], ids: Hashes) -> tuple[Hashes, NDArray[np.int64]]:
+        hashes, counts = hash_substrings(texts, self.shortest, self.longest)
         return combine(SUBWORD_SEED, hashes), counts
 
 
 class WordPairs(HashedFeatures):
     """Two tokens that stand side by side in a text."""
 
-    def _list_features(self, batch: TokenBatch) -> tuple[NDArray[np.int64], Hashes]:
+    kind = "phrase"
+
+    def place_features(self, batch: TokenBatch) -> PlacedFeatures:
+        """Return every two adjacent tokens of a text."""
         documents, ids = batch.documents, batch.ids
         same = np.flatnonzero(documents[1:] == documents[:-1])
-        return documents[same].astype(np.int64), combine(PAIR_SEED, ids[same], ids[same + 1])
+        return PlacedFeatures(same, same + 2, combine(PAIR_SEED, ids[same], ids[same + 1]))
 
 
 class Concepts(HashedFeatures):
@@ -190,6 +228,8 @@ class Concepts(HashedFeatures):
     Args:
         negation_reach: how many tokens behind a negation a concept may begin to be negated.
     """
+
+    kind = "concept"
 
     def __init__(
         self,
@@ -201,13 +241,25 @@ class Concepts(HashedFeatures):
         super().__init__(min_groups, weight, normalize)
         self.negation_reach = negation_reach
 
-    def _list_features(self, batch: TokenBatch) -> tuple[NDArray[np.int64], Hashes]:
+    def place_features(self, batch: TokenBatch) -> PlacedFeatures:
+        """Return every concept found, and once more every one that is negated."""
         finder = get_finder()
         hits, names = finder.find_concepts(batch), finder.hashes
         negated = find_negated(hits, batch, self.negation_reach)
         hashes = combine(CONCEPT_SEED, names[hits.concepts])
         extra = combine(NEGATED_SEED, names[hits.concepts[negated]])
-        return np.concatenate([hits.documents, hits.documents[negated]]), np.concatenate([hashes, extra])
+        return PlacedFeatures(
+            np.concatenate([hits.starts, hits.starts[negated]]),
+            np.concatenate([hits.ends, hits.ends[negated]]),
+            np.concatenate([hashes, extra]),
+        )
+
+    def name_features(self) -> Mapping[int, str]:
+        """Return the name of each concept, plain and negated, by hash."""
+        finder, names = get_finder(), load_lexicon().names
+        plain = zip(combine(CONCEPT_SEED, finder.hashes).tolist(), names, strict=True)
+        negated = zip(combine(NEGATED_SEED, finder.hashes).tolist(), names, strict=True)
+        return {**dict(plain), **{number: f"not: {name}" for number, name in negated}}
 
 
 class ConceptPairs(HashedFeatures):
@@ -217,6 +269,8 @@ class ConceptPairs(HashedFeatures):
         reach: how far apart the two may begin, in tokens.
         followers: with how many of the hits behind it a hit is paired at most.
     """
+
+    kind = "concept pair"
 
     def __init__(
         self,
@@ -230,18 +284,28 @@ class ConceptPairs(HashedFeatures):
         self.reach = reach
         self.followers = followers
 
-    def _list_features(self, batch: TokenBatch) -> tuple[NDArray[np.int64], Hashes]:
+    def place_features(self, batch: TokenBatch) -> PlacedFeatures:
+        """Return every concept with each of those that follow it."""
         finder = get_finder()
         hits = finder.find_concepts(batch)
         names = finder.hashes[hits.concepts]
         sentences = batch.sentences[hits.starts]
-        documents, hashes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)]
+        empty = np.zeros(0, dtype=np.int64)
+        firsts, seconds = [empty], [empty]
         for step in range(1, min(self.followers, max(len(hits) - 1, 0)) + 1):
             near = (sentences[step:] == sentences[:-step]) & (hits.starts[step:] - hits.starts[:-step] <= self.reach)
-            first = np.flatnonzero(near)
-            documents.append(hits.documents[first])
-            hashes.append(combine(CONCEPT_PAIR_SEED, names[first], names[first + step]))
-        return np.concatenate(documents), np.concatenate(hashes)
+            firsts.append(np.flatnonzero(near))
+            seconds.append(firsts[-1] + step)
+        first, second = np.concatenate(firsts), np.concatenate(seconds)
+        ends = np.maximum(hits.ends[first], hits.ends[second])
+        return PlacedFeatures(hits.starts[first], ends, combine(CONCEPT_PAIR_SEED, names[first], names[second]))
+
+    def name_features(self) -> Mapping[int, str]:
+        """Return the names of every two concepts, in order, by hash."""
+        hashes, names = get_finder().hashes, load_lexicon().names
+        numbers = combine(CONCEPT_PAIR_SEED, np.repeat(hashes, len(hashes)), np.tile(hashes, len(hashes)))
+        pairs = (f"{first} … {second}" for first in names for second in names)
+        return dict(zip(numbers.tolist(), pairs, strict=True))
 
 
 def find_negated(hits: ConceptHits, batch: TokenBatch, reach: int) -> NDArray[np.bool_]:

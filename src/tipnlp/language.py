@@ -1,4 +1,4 @@
-"""Which of the four languages a text is written in."""
+"""Which language a text is written in."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ SAMPLE_CHARACTERS = 300
 
 
 @cache
-def _load_identifier() -> Any:
+def _load_identifier(languages: tuple[str, ...] | None) -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
-    identifier.set_languages(list(LANGUAGES))
+    if languages:
+        identifier.set_languages(list(languages))
     return identifier
 
 
 def detect_language(text: str) -> str:
     """Return the code of the most likely language among `LANGUAGES` (py3langid, naive Bayes)."""
-    code: str = _load_identifier().classify(text[:SAMPLE_CHARACTERS])[0]
+    code: str = _load_identifier(LANGUAGES).classify(text[:SAMPLE_CHARACTERS])[0]
+    return code
+
+
+def detect_any_language(text: str) -> str:
+    """Return the code of the most likely of the 97 languages that py3langid knows."""
+    code: str = _load_identifier(None).classify(text)[0]
     return code

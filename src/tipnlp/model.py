@@ -4,6 +4,7 @@
 
     models/NAME/model.joblib   the pipeline: hashes and weights, no readable word
     models/NAME/manifest.json  format, id, labels, versions, config, thresholds, hashes, metrics
+    models/NAME/seen.npz       fingerprints of the training texts, to find test cases among them
     models/NAME/README.md      the model card
 
 Loading reads the manifest first, checks format, versions and hash, and then unpickles through
@@ -25,18 +26,23 @@ from typing import Any
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import FeatureUnion, Pipeline
 
 from tipnlp.card import write_card
 from tipnlp.cases import LABELS, Case
-from tipnlp.errors import ModelFormatError, ModelVersionError, OutputError, UnsafeModelError
+from tipnlp.errors import ModelFormatError, ModelVersionError, OutputError, UnsafeModelError, UsageError
 from tipnlp.lexicon import fingerprint_lexicon
+from tipnlp.seen import SeenTexts
+from tipnlp.tokens import TokenBatch
 from tipnlp.unpickling import load_closed
 
 # Raise when a model of the old format would be read wrongly; say here what changed.
-FORMAT = 1
+# 2: limits of familiar text in the manifest, fingerprints of the training texts in the folder.
+FORMAT = 2
 
-MODEL_FILE, MANIFEST_FILE, CARD_FILE = "model.joblib", "manifest.json", "README.md"
+MODEL_FILE, MANIFEST_FILE, SEEN_FILE, CARD_FILE = "model.joblib", "manifest.json", "seen.npz", "README.md"
 
 # Libraries whose minor version decides what the pipeline computes.
 BOUND_LIBRARIES = ("scikit-learn", "spacy")
@@ -55,11 +61,13 @@ class Manifest:
         lexicon: the fingerprint of the concept lexicon.
         config: the training configuration.
         thresholds: for each label the least probability that decides; None: always review.
+        limits: by language, how much unseen text is still familiar (see `tipnlp.screening`).
         temperature: what the log-odds were divided by to calibrate them.
         corpus: hash, number of cases and groups, cases by language and label.
         metrics: the out-of-fold evaluation.
         date: the day of training.
         sha256: of `model.joblib`.
+        seen_sha256: of `seen.npz`.
     """
 
     format: int
@@ -69,27 +77,57 @@ class Manifest:
     lexicon: str
     config: Mapping[str, Any]
     thresholds: Mapping[str, float | None]
+    limits: Mapping[str, Mapping[str, float]]
     temperature: float
     corpus: Mapping[str, Any]
     metrics: Mapping[str, Any]
     date: str
     sha256: str
+    seen_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A pipeline from cases to calibrated probabilities, with its manifest."""
+    """A pipeline from cases to calibrated probabilities, with its manifest.
+
+    `seen` are the fingerprints of its training texts; a loaded model leaves them in its folder (`load_seen`).
+    """
 
     pipeline: Pipeline
     manifest: Manifest
+    seen: SeenTexts | None = None
+
+    @property
+    def features(self) -> FeatureUnion:
+        """The step from tokens to a sparse matrix."""
+        return self.pipeline["features"]
+
+    @property
+    def classifier(self) -> LogisticRegression:
+        """The step from a sparse matrix to log-odds."""
+        return self.pipeline["classify"]
+
+    @property
+    def columns(self) -> list[int]:
+        """The place of each of `LABELS` among the classes of the classifier."""
+        return [list(self.classifier.classes_).index(label) for label in LABELS]
+
+    def read_batch(self, cases: Sequence[Case | str]) -> TokenBatch:
+        """Return the tokens of `n` cases."""
+        batch: TokenBatch = self.pipeline["preprocess"].transform(cases)
+        return batch
+
+    def score_batch(self, batch: TokenBatch) -> NDArray[np.float64]:
+        """Return calibrated log-odds, shape `(n, 3)`, columns in the order of `LABELS`."""
+        if not len(batch):
+            return np.zeros((0, len(LABELS)))
+        scores: NDArray[np.float64] = self.classifier.decision_function(self.features.transform(batch))
+        return scores[:, self.columns]
 
     def predict_probabilities(self, cases: Sequence[Case | str]) -> NDArray[np.float64]:
         """Return calibrated probabilities, shape `(n, 3)`, columns in the order of `LABELS`."""
-        if not len(cases):
-            return np.zeros((0, len(LABELS)))
-        order = [list(self.pipeline.classes_).index(label) for label in LABELS]
-        found: NDArray[np.float64] = self.pipeline.predict_proba(cases)[:, order]
-        return found
+        probabilities: NDArray[np.float64] = softmax(self.score_batch(self.read_batch(cases)), axis=1)
+        return probabilities
 
 
 def list_versions() -> dict[str, str]:
@@ -102,7 +140,10 @@ def save_model(model: Model, folder: Path, *, force: bool = False) -> Model:
 
     Raises:
         OutputError: the folder exists and `force` is not given, or is not a model folder.
+        UsageError: the model has no fingerprints of its training texts.
     """
+    if model.seen is None:
+        raise UsageError("only a model that was just trained can be saved: copy the folder of a loaded one")
     if folder.exists() and not force:
         raise OutputError.from_existing(folder)
     if folder.exists() and not (folder / MANIFEST_FILE).is_file() and any(folder.iterdir()):
@@ -112,8 +153,9 @@ def save_model(model: Model, folder: Path, *, force: bool = False) -> Model:
         temporary = Path(name) / folder.name
         temporary.mkdir(mode=0o755)
         joblib.dump(model.pipeline, temporary / MODEL_FILE)
-        digest = hash_file(temporary / MODEL_FILE)
-        saved = replace(model, manifest=replace(model.manifest, id=digest[:12], sha256=digest))
+        model.seen.save(temporary / SEEN_FILE)
+        digest, seen_digest = hash_file(temporary / MODEL_FILE), hash_file(temporary / SEEN_FILE)
+        saved = replace(model, manifest=replace(model.manifest, id=digest[:12], sha256=digest, seen_sha256=seen_digest))
         text = json.dumps(asdict(saved.manifest), ensure_ascii=False, indent=2, sort_keys=True)
         (temporary / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
         (temporary / CARD_FILE).write_text(write_card(asdict(saved.manifest)), encoding="utf-8")
@@ -134,15 +176,34 @@ def load_model(folder: str | Path) -> Model:
     path = Path(folder)
     manifest = read_manifest(path)
     check_versions(path, manifest)
-    file = path / MODEL_FILE
-    if not file.is_file():
-        raise ModelFormatError(f"{path}: {MODEL_FILE} is missing")
-    if hash_file(file) != manifest.sha256:
-        raise UnsafeModelError(f"{file}: differs from the hash in {MANIFEST_FILE}: it was changed since it was saved")
-    pipeline = load_closed(file)
+    pipeline = load_closed(_check_file(path / MODEL_FILE, manifest.sha256))
     if not isinstance(pipeline, Pipeline):
-        raise UnsafeModelError(f"{file}: holds a {type(pipeline).__name__}, not a pipeline")
+        raise UnsafeModelError(f"{path / MODEL_FILE}: holds a {type(pipeline).__name__}, not a pipeline")
     return Model(pipeline, manifest)
+
+
+def load_seen(folder: str | Path) -> SeenTexts:
+    """Load the fingerprints of the texts that a model was trained on.
+
+    Raises:
+        ModelFormatError: it is not a model folder, or of another format.
+        UnsafeModelError: the file was changed, or holds something else.
+    """
+    path = Path(folder)
+    file = _check_file(path / SEEN_FILE, read_manifest(path).seen_sha256)
+    try:
+        return SeenTexts.load(file)
+    except (ValueError, KeyError, OSError) as error:
+        raise UnsafeModelError(f"{file}: refused: {error}") from None
+
+
+def _check_file(file: Path, digest: str) -> Path:
+    """Return the path of a file of a model folder, when it is the one that was saved."""
+    if not file.is_file():
+        raise ModelFormatError(f"{file.parent}: {file.name} is missing")
+    if hash_file(file) != digest:
+        raise UnsafeModelError(f"{file}: differs from the hash in {MANIFEST_FILE}: it was changed since it was saved")
+    return file
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,13 +41,18 @@ def split_words(text: str) -> list[str]:
     return WORD.findall(text.casefold())
 
 
+def hash_word(word: str) -> int:
+    """Return a 64-bit hash of a word or a text, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+
+
 def find_overlaps(texts: Sequence[Sequence[str]]) -> list[Overlap]:
     """Return every two texts (as words) that share more than `SHARE` of the smaller one's sequences.
 
     The index is exact, because sketches (MinHash with locality-sensitive hashing) miss many shares
     as low as a tenth; in numpy it takes no longer than they do.
     """
-    hashes, owners = _hash_sequences(texts)
+    hashes, owners = hash_sequences(texts)
     sizes = np.bincount(owners, minlength=len(texts))
     first, second, common = _count_common(hashes, owners, len(texts))
     smaller = np.minimum(sizes[first], sizes[second])
@@ -55,10 +61,10 @@ def find_overlaps(texts: Sequence[Sequence[str]]) -> list[Overlap]:
     return [Overlap(*pair) for pair in zip(first[found].tolist(), second[found].tolist(), shares.tolist(), strict=True)]
 
 
-def _hash_sequences(texts: Sequence[Sequence[str]]) -> tuple[Hashes, Ids]:
+def hash_sequences(texts: Sequence[Sequence[str]]) -> tuple[Hashes, Ids]:
     """Return the distinct sequences of each text, sorted by hash, and the text each is of."""
-    numbers: dict[str, int] = {}
-    flat = np.array([numbers.setdefault(word, len(numbers)) for words in texts for word in words], dtype=np.uint64)
+    numbers = {word: hash_word(word) for word in {word for words in texts for word in words}}
+    flat = np.array([numbers[word] for words in texts for word in words], dtype=np.uint64)
     owners = np.repeat(np.arange(len(texts)), [len(words) for words in texts])
     count = max(len(flat) - SEQUENCE_WORDS + 1, 0)
     hashes = combine(*(flat[start : start + count] for start in range(SEQUENCE_WORDS)))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
 
 from tipnlp.cases import LABELS, Case
 from tipnlp.decision import decide_cases
 from tipnlp.model import Model
 from tipnlp.preprocess import resolve_language
+from tipnlp.screening import measure_familiarity, screen_cases
 
 # Enough texts for numpy to pay, few enough to stay small in memory.
 WINDOW = 256
@@ -58,6 +63,12 @@ class Prediction:
         return {**record, "text": self.case.text} if with_text else record
 
 
+def list_probabilities(predictions: Sequence[Prediction]) -> NDArray[np.float64]:
+    """Return the probabilities of `n` predictions, shape `(n, 3)`, columns in the order of `LABELS`."""
+    rows = [[prediction.probabilities[label] for label in LABELS] for prediction in predictions]
+    return np.array(rows, dtype=np.float64).reshape(-1, len(LABELS))
+
+
 def predict_cases(model: Model, cases: Iterable[Case], window: int = WINDOW) -> Iterator[Prediction]:
     """Predict cases one after another, reading `window` of them at a time."""
     stream = iter(cases)
@@ -68,8 +79,11 @@ def predict_cases(model: Model, cases: Iterable[Case], window: int = WINDOW) -> 
 def predict_window(model: Model, cases: list[Case]) -> Iterator[Prediction]:
     """Predict a list of cases at once."""
     cases = [resolve_language(case) for case in cases]
-    probabilities = model.predict_probabilities(cases)
-    decisions = decide_cases(probabilities, model.manifest.thresholds)
+    batch = model.read_batch(cases)
+    probabilities = softmax(model.score_batch(batch), axis=1)
+    familiarity = measure_familiarity(model.features, batch)
+    reasons = screen_cases([case.text for case in cases], batch.languages, familiarity, model.manifest.limits)
+    decisions = decide_cases(probabilities, model.manifest.thresholds, reasons)
     for case, row, found in zip(cases, probabilities, decisions, strict=True):
         yield Prediction(
             case=case,

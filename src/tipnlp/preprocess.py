@@ -8,6 +8,7 @@ against `nlp(text)`), without white space, in lower case, with long numbers and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -45,6 +46,9 @@ KEPT_DIGITS = 2
 
 # spaCy's tokeniser slows down on very long documents; its work per chunk does not depend on this.
 CHUNKS_A_DOCUMENT = 20_000
+
+# What `str.split` splits a text into.
+CHUNK = re.compile(r"\S+")
 
 # Above this many distinct chunks, or distinct tokens, the memo starts afresh (about 200 MB).
 MAX_CHUNKS = 400_000
@@ -84,6 +88,7 @@ class MemoTokenizer:
         self._table = table
         self._memo = ChunkMemo()
         self._rows = GrowingArray(np.int32)
+        self._lengths = GrowingArray(np.int32)
         self._starts = GrowingArray(np.int64)
         self._starts.append(np.zeros(1, dtype=np.int64))
 
@@ -109,6 +114,21 @@ class MemoTokenizer:
         total = np.concatenate([[0], np.cumsum(lengths)])
         return self._rows.view[expand_ranges(first, lengths)], np.diff(total[np.array(ends)])
 
+    def locate_tokens(self, text: str) -> NDArray[np.int64]:
+        """Return start and end of every token in the text, in characters, shape `(tokens, 2)`."""
+        chunks = [(self._memo[match[0]], match.start()) for match in CHUNK.finditer(text)]
+        if self._memo.pending:
+            self._learn_pending()
+        numbers, offsets = np.array(chunks, dtype=np.int64).reshape(-1, 2).T
+        first = self._starts.view[numbers]
+        counts = self._starts.view[numbers + 1] - first
+        lengths = self._lengths.view[expand_ranges(first, counts)].astype(np.int64)
+        ends = np.cumsum(lengths)
+        # Within a chunk one token begins where the one before it ends.
+        before = np.concatenate([[0], ends])[np.cumsum(counts) - counts]
+        ends += np.repeat(offsets - before, counts)
+        return np.stack([ends - lengths, ends], axis=1)
+
     def _learn_pending(self) -> None:
         pending, self._memo.pending = self._memo.pending, []
         with self._nlp.memory_zone():
@@ -123,6 +143,7 @@ class MemoTokenizer:
         ids = mask_tokens(ids, values, digits)
         strings = self._nlp.vocab.strings
         self._rows.append(self._table.add_tokens(ids, lambda i: MASK_TEXTS.get(i) or strings[i]))
+        self._lengths.append(values[:, 5].astype(np.int32))
         ends = np.flatnonzero(values[:, -1]) + 1
         self._starts.append(self._starts.view[-1] + ends)
 
@@ -210,6 +231,11 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 def resolve_language(case: Case) -> Case:
     """Return the case with its language filled in."""
     return case if case.lang else replace(case, lang=detect_language(case.text))
+
+
+def locate_tokens(case: Case) -> NDArray[np.int64]:
+    """Return start and end of every token of a case in its text, in characters, shape `(tokens, 2)`."""
+    return get_memory().get_tokenizer(case.lang or "").locate_tokens(case.text)
 
 
 def tokenize_cases(cases: Sequence[Case], memory: TokenMemory) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

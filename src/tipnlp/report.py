@@ -6,11 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tipnlp.cases import LABELS
+from tipnlp.confidence import Confidence
+from tipnlp.decision import Promise
 from tipnlp.evaluation import Evaluation
 from tipnlp.model import Manifest
+from tipnlp.seen import Leak
 from tipnlp.statistics import WIDE_INTERVAL, Interval, Proportion
 from tipnlp.tables import format_table
 from tipnlp.tally import COLUMNS, YearTally
+
+# How many of a list are named.
+SHOWN = 10
 
 
 def format_evaluation(evaluation: Evaluation, title: str) -> str:
@@ -23,8 +29,10 @@ def format_evaluation(evaluation: Evaluation, title: str) -> str:
         "\nRows: what the cases are. Columns: what they were called.",
         _format_confusion(evaluation),
         "",
-        *_describe_precision(evaluation),
+        *_describe_decisions(evaluation),
     ]
+    if evaluation.confidence:
+        parts += ["", *_describe_confidence(evaluation.confidence)]
     for column, slices in evaluation.slices.items():
         parts += ["", f"By {column}:", _format_slices(column, evaluation, slices)]
     parts.append("\nIn brackets: 95 % intervals (Wilson for shares, bootstrap by group for F1).")
@@ -59,21 +67,77 @@ def _format_confusion(evaluation: Evaluation) -> str:
     return format_table(rows)
 
 
-def _describe_precision(evaluation: Evaluation) -> list[str]:
-    lines = []
-    for score in evaluation.scores:
-        share, name = score.precision, score.label.replace("_", " ")
-        if share.value is None or share.interval is None:
-            lines.append(f"No case was called {name}: nothing can be said of its precision.")
+def _describe_decisions(evaluation: Evaluation) -> list[str]:
+    share = evaluation.decided
+    review = evaluation.n - share.hits
+    lines = [f"Decided {share.hits} of {share.n} cases, sent {review} to review."]
+    return lines + [_describe_score(score.decided, score.label.replace("_", " ")) for score in evaluation.scores]
+
+
+def _describe_score(share: Proportion, name: str) -> str:
+    if share.value is None or share.interval is None:
+        return f"No case was called {name}: nothing can be said of its precision."
+    noun, verb = ("case", "was") if share.n == 1 else ("cases", "were")
+    text = f"Of {share.n} {noun} called {name}, {share.hits} {verb} ({format_share(share)})."
+    if share.is_vague:
+        text += f" Too few to judge: the interval is wider than {round(100 * WIDE_INTERVAL)} points."
+    return text
+
+
+def format_share(share: Proportion) -> str:
+    """Return a share in words: `93 %, 95 % interval 80-98 %`."""
+    if share.value is None or share.interval is None:
+        return "none"
+    low, high = round(100 * share.interval.low), round(100 * share.interval.high)
+    return f"{round(100 * share.value)} %, 95 % interval {low}-{high} %"
+
+
+def _describe_confidence(confidence: Confidence) -> list[str]:
+    covered = [["surest cases", "n", "from probability", "right", ""]]
+    for point in confidence.points:
+        share = f"{round(100 * (point.coverage.value or 0))} %"
+        right = _format_value(point.precision.value, point.precision.interval)
+        covered.append([share, str(point.precision.n), f"{point.threshold:.2f}", *right])
+    bins = [["probability", "n", "mean", "right", ""]]
+    for each in confidence.bins:
+        right = _format_value(each.right.value, each.right.interval)
+        bins.append([f"{each.low:.1f}-{each.high:.1f}", str(each.right.n), f"{each.probability:.2f}", *right])
+    return [
+        "If only the surest cases were decided:",
+        format_table(covered),
+        f"  area under the risk-coverage curve {confidence.risk_area:.3f} (0 is best)",
+        "",
+        "Probability of the likeliest label, and how often that label was right:",
+        format_table(bins),
+        f"  expected calibration error {confidence.calibration_error:.3f},"
+        f" Brier score {confidence.brier:.3f} (0 is best)",
+    ]
+
+
+def format_leaks(leaks: Sequence[Leak], asked: int) -> str:
+    """Return which test cases a model has seen in training, and what to do."""
+    shown = [f"  {leak.case_id} ({'the same text' if leak.share == 1 else 'much the same'})" for leak in leaks[:SHOWN]]
+    more = [f"  and {len(leaks) - SHOWN} more"] if len(leaks) > SHOWN else []
+    head = f"{len(leaks)} of {asked} cases were seen in training, the figures would be too good:"
+    way = "Take them out of the test set, or pass --allow-leak to evaluate all the same."
+    return "\n".join([head, *shown, *more, way])
+
+
+def format_promises(promises: Sequence[Promise], precision: float) -> str:
+    """Return how each label's threshold was found, and what is missing where there is none."""
+    lines = [f"Thresholds that keep a precision of {precision:.2f} with 95 % confidence, out of fold:"]
+    for promise in promises:
+        name, decided = promise.label.replace("_", " "), promise.decided
+        if promise.threshold is not None:
+            text = f"{name}: decided from probability {promise.threshold:.3f} on, {decided.n} of {promise.called} cases"
+            lines.append(f"  {text}, {decided.hits} of them right.")
             continue
-        low, high = round(100 * share.interval.low), round(100 * share.interval.high)
-        noun, verb = ("case", "was") if share.n == 1 else ("cases", "were")
-        text = f"Of {share.n} {noun} called {name}, {share.hits} {verb}"
-        text += f" ({round(100 * share.value)} %, 95 % interval {low}-{high} %)."
-        if share.is_vague:
-            text += f" Too few to judge: the interval is wider than {round(100 * WIDE_INTERVAL)} points."
-        lines.append(text)
-    return lines
+        text = f"{name}: always sent to review. The best threshold had {decided.hits} right of {decided.n}"
+        if promise.needed is None:
+            lines.append(f"  {text}: too few right, more cases of the same kind would not be enough.")
+        else:
+            lines.append(f"  {text}: about {promise.needed - decided.n} more cases like these would do.")
+    return "\n".join(lines)
 
 
 def _format_slices(column: str, whole: Evaluation, slices: Mapping[str, Evaluation]) -> str:

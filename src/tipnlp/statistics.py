@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 from scipy.stats import binomtest
 
 CONFIDENCE = 0.95
@@ -54,8 +56,31 @@ class Proportion:
         """Whether there are too few cases to state the share without a warning."""
         return self.interval is None or self.interval.high - self.interval.low > WIDE_INTERVAL
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return share, interval and counts as plain data."""
+        bounds = [self.interval.low, self.interval.high] if self.interval else None
+        return {"value": self.value, "interval": bounds, "hits": self.hits, "n": self.n}
+
     def __str__(self) -> str:
         return "none" if self.value is None else f"{self.value:.2f} {self.interval} n={self.n}"
+
+
+def bound_below(hits: NDArray[np.int64], n: NDArray[np.int64], confidence: float) -> NDArray[np.float64]:
+    """Return the lower ends of one-sided exact intervals of `hits` out of `n` (Clopper and Pearson 1934)."""
+    bounds = betaincinv(np.maximum(hits, 1), n - hits + 1, 1 - confidence)
+    return np.where(hits > 0, bounds, 0.0)
+
+
+def count_needed(seen: Proportion, least: float, limit: int = 1_000_000) -> int | None:
+    """Return how many cases with the share of `seen` it takes until its one-sided bound reaches `least`.
+
+    None where the share itself is too small, or the number would be above `limit`.
+    """
+    if seen.value is None or seen.value <= least:
+        return None
+    sizes = np.unique(np.geomspace(1, limit, 2000).astype(np.int64))
+    enough = np.flatnonzero(bound_below(np.floor(seen.value * sizes).astype(np.int64), sizes, CONFIDENCE) >= least)
+    return int(sizes[enough[0]]) if len(enough) else None
 
 
 def score_f1(confusion: NDArray[np.int64]) -> NDArray[np.float64]:

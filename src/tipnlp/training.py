@@ -25,13 +25,15 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 
 from tipnlp.cases import LABELS, Case
 from tipnlp.corpus import is_labelled, pair_repeated_ids
-from tipnlp.decision import DEFAULT_THRESHOLDS, decide_cases
+from tipnlp.decision import DEFAULT_THRESHOLDS, Promise, choose_thresholds, decide_cases
 from tipnlp.errors import CorpusError, UsageError
 from tipnlp.evaluation import Evaluation, evaluate_predictions
 from tipnlp.features import ConceptPairs, Concepts, Subwords, WordPairs, Words
 from tipnlp.lexicon import fingerprint_lexicon
 from tipnlp.model import FORMAT, Manifest, Model, list_versions
 from tipnlp.preprocess import Preprocessor, resolve_language
+from tipnlp.screening import Familiarity, measure_familiarity, screen_cases, set_limits
+from tipnlp.seen import fingerprint_texts
 
 # A temperature outside of this range means that the folds were useless; it is not searched further.
 TEMPERATURES = (0.05, 20.0)
@@ -47,6 +49,7 @@ class TrainingConfig:
         seed: of the folds.
         min_groups: a feature is kept when it occurs in at least this many groups.
         regularization: C of the logistic regression; larger fits the corpus closer.
+        min_precision: what each label's threshold must keep, with 95 % confidence; 0: no promise is made.
         group_weight: a case of a group of `n` counts `n ** -group_weight`: at 1 the group counts as one case in all.
         words, word_pairs, subwords, concepts, concept_pairs: the weight of each family; 0 leaves it out.
     """
@@ -55,6 +58,7 @@ class TrainingConfig:
     seed: int = 0
     min_groups: int = 2
     regularization: float = 2.0
+    min_precision: float = 0.0
     group_weight: float = 1.5
     words: float = 1.0
     word_pairs: float = 1.0
@@ -65,10 +69,30 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """A model and the out-of-fold evaluation of its training."""
+    """A model and what was found out of fold.
+
+    Attributes:
+        model: the model, trained on all cases.
+        evaluation: every case judged by a model that has not seen its group.
+        promises: how each label's threshold was found; empty where no precision was asked for.
+    """
 
     model: Model
     evaluation: Evaluation
+    promises: tuple[Promise, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfFold:
+    """What models that have not seen a case's group say of it.
+
+    Attributes:
+        scores: log-odds, not calibrated, shape `(n, 3)`, columns in the order of `LABELS`.
+        familiarity: how much of the text they know.
+    """
+
+    scores: NDArray[np.float64]
+    familiarity: Familiarity
 
 
 FAMILIES = {
@@ -139,15 +163,21 @@ def train_model(cases: Sequence[Case], config: TrainingConfig | None = None, job
     config = config or TrainingConfig()
     check_cases(cases)
     cases = [resolve_language(case) for case in cases]
+    languages = [case.lang or "" for case in cases]
     labels = np.array([case.label for case in cases])
-    pipeline = build_pipeline(config)
-    folds = split_folds(cases, config)
-    scores = predict_folds(pipeline, cases, labels, folds, config, jobs)
     gold = np.array([LABELS.index(label) for label in labels])
-    temperature = find_temperature(scores, gold)
-    probabilities = softmax(scores / temperature, axis=1)
-    decisions = decide_cases(probabilities)
-    evaluation = evaluate_predictions(cases, [d.label for d in decisions], [d.decision for d in decisions], by=["lang"])
+    pipeline = build_pipeline(config)
+    found = predict_folds(pipeline, cases, labels, split_folds(cases, config), config, jobs)
+    temperature = find_temperature(found.scores, gold)
+    probabilities = softmax(found.scores / temperature, axis=1)
+    promises = choose_thresholds(probabilities, gold, config.min_precision) if config.min_precision else []
+    thresholds = {promise.label: promise.threshold for promise in promises} or dict(DEFAULT_THRESHOLDS)
+    limits = set_limits(found.familiarity, languages)
+    reasons = screen_cases([case.text for case in cases], languages, found.familiarity, limits)
+    decisions = decide_cases(probabilities, thresholds, reasons)
+    evaluation = evaluate_predictions(
+        cases, [d.label for d in decisions], [d.decision for d in decisions], ["lang"], probabilities
+    )
     classifier = fit_pipeline(pipeline, cases, labels, config)[-1]
     classifier.coef_ /= temperature
     classifier.intercept_ /= temperature
@@ -158,14 +188,17 @@ def train_model(cases: Sequence[Case], config: TrainingConfig | None = None, job
         versions=list_versions(),
         lexicon=fingerprint_lexicon(),
         config=asdict(config),
-        thresholds=dict(DEFAULT_THRESHOLDS),
+        thresholds=thresholds,
+        limits=limits,
         temperature=temperature,
         corpus=describe_corpus(cases),
         metrics=evaluation.to_dict(),
         date=date_today(),
         sha256="",
+        seen_sha256="",
     )
-    return TrainedModel(Model(pipeline, manifest), evaluation)
+    seen = fingerprint_texts([case.text for case in cases])
+    return TrainedModel(Model(pipeline, manifest, seen), evaluation, tuple(promises))
 
 
 def check_cases(cases: Sequence[Case]) -> None:
@@ -234,13 +267,12 @@ def predict_folds(
     folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
     config: TrainingConfig,
     jobs: int = 1,
-) -> NDArray[np.float64]:
-    """Return the log-odds of every case from a model that has not seen its group, shape `(n, 3)`."""
+) -> OutOfFold:
+    """Return what models that have not seen its group say of every case."""
     parts = Parallel(n_jobs=jobs)(delayed(_predict_fold)(pipeline, cases, labels, config, *fold) for fold in folds)
-    scores = np.zeros((len(cases), len(LABELS)))
-    for (_, held_out), part in zip(folds, parts, strict=True):
-        scores[held_out] = part
-    return scores
+    places = np.argsort(np.concatenate([held_out for _, held_out in folds]))
+    scores = np.concatenate([part.scores for part in parts])
+    return OutOfFold(scores[places], Familiarity.join([part.familiarity for part in parts])[places])
 
 
 def _predict_fold(
@@ -250,11 +282,12 @@ def _predict_fold(
     config: TrainingConfig,
     train: NDArray[np.int64],
     held_out: NDArray[np.int64],
-) -> NDArray[np.float64]:
+) -> OutOfFold:
     fitted = fit_pipeline(clone(pipeline), [cases[i] for i in train], labels[train], config)
     order = [list(fitted.classes_).index(label) for label in LABELS]
-    scores: NDArray[np.float64] = fitted.decision_function([cases[i] for i in held_out])[:, order]
-    return scores
+    batch = fitted["preprocess"].transform([cases[i] for i in held_out])
+    scores: NDArray[np.float64] = fitted[1:].decision_function(batch)[:, order]
+    return OutOfFold(scores, measure_familiarity(fitted["features"], batch))
 
 
 def find_temperature(scores: NDArray[np.float64], gold: NDArray[np.int64]) -> float:

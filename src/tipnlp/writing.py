@@ -34,8 +34,7 @@ def replace_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: `path` exists and `force` is not given, or its folder cannot be written.
     """
-    if path.exists() and not force:
-        raise OutputError.from_existing(path)
+    refuse_existing(path, force=force)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -49,6 +48,13 @@ def replace_file(path: Path, *, force: bool = False) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_existing(*paths: Path | None, force: bool) -> None:
+    """Raise `OutputError` where one of the targets is there already, before any work is done."""
+    for path in paths:
+        if path is not None and path.exists() and not force:
+            raise OutputError.from_existing(path)
 
 
 def write_text(path: Path, text: str, *, force: bool = False) -> None:
@@ -180,8 +186,7 @@ class RejectsFile:
     """
 
     def __init__(self, path: Path | None, *, force: bool = False) -> None:
-        if path is not None and path.exists() and not force:
-            raise OutputError.from_existing(path)
+        refuse_existing(path, force=force)
         self.path = path
         self.count = 0
         self._lines: list[str] = []

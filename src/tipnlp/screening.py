@@ -1,0 +1,180 @@
+"""Which cases a person must look at, whatever their probabilities.
+
+A linear model is sure of nonsense: what it has never seen adds nothing, so a recipe or a text
+in Polish gets the label that the few known words suggest. Each rule below looks at the text,
+not at the probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import FeatureUnion
+
+from tipnlp.features import HashedFeatures, WordPairs, Words, get_finder
+from tipnlp.language import LANGUAGES, detect_any_language
+from tipnlp.lexicon import load_lexicon
+from tipnlp.tokens import TokenBatch
+
+TOO_LITTLE = "too little text"
+FOREIGN = "language not in training"
+UNFAMILIAR = "unfamiliar text"
+OUT_OF_SCOPE = "out-of-scope exploitation"
+
+FEWEST_TOKENS = 8
+
+# From this share of unseen words on, a text may be of a fifth language.
+STRANGE = 0.25
+
+# A word or two of organs or marriage stand in other cases too: they must be a tenth of what is told.
+OUT_OF_SCOPE_SHARE = 0.1
+
+# The share of training cases, judged out of fold, that a limit may call unfamiliar.
+TOLERATED = 0.01
+
+# Groups of concepts that tell of a case; roles and words of the trade stand in any text.
+TELLING_GROUPS = frozenset({"act", "means", "indicator", "exploitation", "exoneration", "neighbour", "notice"})
+
+
+Limits = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Familiarity:
+    """How much of `n` texts a model knows.
+
+    Attributes:
+        tokens: how many tokens each text has.
+        unseen_words: which share of them, weighted by rarity, was not seen in training.
+        unseen_pairs: the same of pairs of adjacent tokens.
+        telling: how many concepts that tell of a case were found.
+        out_of_scope: how many concepts of exploitation that is none of the labels.
+    """
+
+    tokens: NDArray[np.int64]
+    unseen_words: NDArray[np.float64]
+    unseen_pairs: NDArray[np.float64]
+    telling: NDArray[np.int64]
+    out_of_scope: NDArray[np.int64]
+
+    @classmethod
+    def join(cls, parts: Sequence[Familiarity]) -> Familiarity:
+        """Put what was measured in several parts one after another."""
+        columns = (np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls))
+        return cls(*columns)
+
+    def __getitem__(self, which: NDArray[np.int64]) -> Familiarity:
+        """Return what was measured of some of the texts."""
+        return Familiarity(*(getattr(self, field.name)[which] for field in fields(self)))
+
+
+def measure_familiarity(features: FeatureUnion, batch: TokenBatch) -> Familiarity:
+    """Measure how much of each text of a batch the fitted features know."""
+    hits, concepts = get_finder().find_concepts(batch), load_lexicon().concepts
+    groups = np.array([concept.group for concept in concepts])[hits.concepts]
+
+    def count(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.bincount(hits.documents[chosen], minlength=len(batch))
+
+    return Familiarity(
+        tokens=np.diff(batch.offsets),
+        unseen_words=_measure_unseen(features, Words, batch),
+        unseen_pairs=_measure_unseen(features, WordPairs, batch),
+        telling=count(np.isin(groups, list(TELLING_GROUPS))),
+        out_of_scope=count(groups == "out_of_scope"),
+    )
+
+
+def _measure_unseen(features: FeatureUnion, kind: type[HashedFeatures], batch: TokenBatch) -> NDArray[np.float64]:
+    family = next((each for _, each in features.transformer_list if type(each) is kind), None)
+    if family is None or not len(family.hashes_):
+        return np.zeros(len(batch))
+    placed = family.place_features(batch)
+    columns = family.find_columns(placed)
+    weights = np.where(columns >= 0, family.idf_[np.maximum(columns, 0)], family.idf_.max())
+    documents = batch.documents[placed.starts]
+    everything = np.bincount(documents, weights=weights, minlength=len(batch))
+    unseen = np.bincount(documents, weights=weights * (columns < 0), minlength=len(batch))
+    return unseen / np.maximum(everything, 1e-9)
+
+
+def set_limits(familiarity: Familiarity, languages: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return for each language how much unseen text is still familiar.
+
+    Args:
+        familiarity: of training cases, each measured by features that have not seen its group.
+        languages: of these cases.
+    """
+    codes = np.array(languages)
+    return {
+        code: {
+            name: float(np.quantile(getattr(familiarity, name)[codes == code], 1 - TOLERATED))
+            for name in ("unseen_words", "unseen_pairs")
+        }
+        for code in sorted(set(languages))
+    }
+
+
+def screen_cases(
+    texts: Sequence[str],
+    languages: Sequence[str],
+    familiarity: Familiarity,
+    limits: Limits,
+) -> list[str]:
+    """Return for each case why it must be reviewed whatever its probabilities; empty: it need not be.
+
+    Args:
+        texts, languages: of `n` cases.
+        familiarity: of the same cases.
+        limits: by language, from `set_limits`; a language without limits is not in training.
+    """
+    reasons = [""] * len(texts)
+    for reason, find in RULES:
+        for i in np.flatnonzero(find(texts, languages, familiarity, limits)).tolist():
+            reasons[i] = reasons[i] or reason
+    return reasons
+
+
+def _find_little(
+    texts: Sequence[str], languages: Sequence[str], familiarity: Familiarity, limits: Limits
+) -> NDArray[np.bool_]:
+    return familiarity.tokens < FEWEST_TOKENS
+
+
+def _find_foreign(
+    texts: Sequence[str], languages: Sequence[str], familiarity: Familiarity, limits: Limits
+) -> NDArray[np.bool_]:
+    known = np.array([language in limits for language in languages])
+    # Asking for any of 97 languages is slow: only a text that reads as strange is asked about.
+    strange = np.flatnonzero(known & (familiarity.unseen_words > STRANGE))
+    known[strange] = [detect_any_language(texts[i]) in LANGUAGES for i in strange.tolist()]
+    return ~known
+
+
+def _find_out_of_scope(
+    texts: Sequence[str], languages: Sequence[str], familiarity: Familiarity, limits: Limits
+) -> NDArray[np.bool_]:
+    return np.asarray(familiarity.out_of_scope > OUT_OF_SCOPE_SHARE * familiarity.telling)
+
+
+def _find_unfamiliar(
+    texts: Sequence[str], languages: Sequence[str], familiarity: Familiarity, limits: Limits
+) -> NDArray[np.bool_]:
+    nothing = {"unseen_words": 0.0, "unseen_pairs": 0.0}
+    found = familiarity.telling == 0
+    for name in nothing:
+        most = np.array([limits.get(language, nothing)[name] for language in languages])
+        found |= getattr(familiarity, name) > most
+    return found
+
+
+# In this order: the first rule that finds a case gives the reason.
+RULES = (
+    (TOO_LITTLE, _find_little),
+    (FOREIGN, _find_foreign),
+    (OUT_OF_SCOPE, _find_out_of_scope),
+    (UNFAMILIAR, _find_unfamiliar),
+)
