@@ -18,6 +18,7 @@ from tipnlp.statistics import (
     average_f1,
     count_confusion,
     find_percentiles,
+    number_groups,
     resample_confusions,
     score_f1,
 )
@@ -150,7 +151,7 @@ def evaluate_predictions(
     gold = np.array([LABELS.index(case.label or "") for case in cases])
     predicted = np.array([LABELS.index(label) for label in labels])
     decided = np.array([decision != REVIEW for decision in decisions])
-    groups = np.unique([case.group or f"case:{i}" for i, case in enumerate(cases)], return_inverse=True)[1]
+    groups = number_groups([case.group for case in cases])
     slices: dict[str, dict[str, Evaluation]] = {}
     for column in by:
         values = np.array([case.read_column(column) for case in cases])

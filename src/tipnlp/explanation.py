@@ -112,6 +112,10 @@ class Explanation:
         """What does not fit together between the label and the concepts; empty where it does."""
         return check_consistency(self.label, [c for c in self.concepts if not c.negated])
 
+    def sum_others(self, terms: int) -> float:
+        """Return what all terms but the strongest `terms` for and against add together."""
+        return sum(c.value for c in (*self.supporting[terms:], *self.opposing[terms:]))
+
     def to_record(self, terms: int = LISTED_TERMS) -> dict[str, Any]:
         """Return the explanation as plain data, with the strongest `terms` for and against.
 

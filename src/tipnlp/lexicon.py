@@ -35,6 +35,7 @@ GROUPS = (
     "exoneration",
     "out_of_scope",
     "notice",
+    "term",
     "role",
 )
 

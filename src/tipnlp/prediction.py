@@ -13,9 +13,10 @@ from scipy.special import softmax
 
 from tipnlp.cases import LABELS, Case
 from tipnlp.decision import decide_cases
+from tipnlp.explanation import LISTED_TERMS, Explanation, explain_cases
 from tipnlp.model import Model
 from tipnlp.preprocess import resolve_language
-from tipnlp.screening import measure_familiarity, screen_cases
+from tipnlp.screening import Candidates, measure_familiarity, screen_cases
 
 # Enough texts for numpy to pay, few enough to stay small in memory.
 WINDOW = 256
@@ -36,6 +37,7 @@ class Prediction:
         probabilities: of each label in the order of `LABELS`; they sum to 1.
         lang: the language the text was read in.
         model: the id of the model.
+        explanation: why the case got its label, where that was asked for.
     """
 
     case: Case
@@ -45,9 +47,15 @@ class Prediction:
     probabilities: Mapping[str, float]
     lang: str
     model: str
+    explanation: Explanation | None = None
 
-    def to_record(self, *, with_text: bool = False) -> dict[str, Any]:
-        """Return the prediction as one record; input columns of the same name get the prefix `input_`."""
+    def to_record(self, *, with_text: bool = False, terms: int = LISTED_TERMS) -> dict[str, Any]:
+        """Return the prediction as one record; input columns of the same name get the prefix `input_`.
+
+        Args:
+            with_text: whether the text of the case comes out.
+            terms: how many terms for and against are listed as evidence, where the case was explained.
+        """
         record: dict[str, Any] = {
             "id": self.case.id,
             "label": self.label,
@@ -57,6 +65,8 @@ class Prediction:
             "lang": self.lang,
             "model": self.model,
         }
+        if self.explanation:
+            record["evidence"] = self.explanation.to_record(terms)
         for name, value in self.case.columns.items():
             if name not in ("id", "lang"):
                 record[f"input_{name}" if name in record else name] = value
@@ -69,22 +79,30 @@ def list_probabilities(predictions: Sequence[Prediction]) -> NDArray[np.float64]
     return np.array(rows, dtype=np.float64).reshape(-1, len(LABELS))
 
 
-def predict_cases(model: Model, cases: Iterable[Case], window: int = WINDOW) -> Iterator[Prediction]:
+def predict_cases(
+    model: Model, cases: Iterable[Case], window: int = WINDOW, *, explain: bool = False
+) -> Iterator[Prediction]:
     """Predict cases one after another, reading `window` of them at a time."""
     stream = iter(cases)
     while batch := list(islice(stream, window)):
-        yield from predict_window(model, batch)
+        yield from predict_window(model, batch, explain=explain)
 
 
-def predict_window(model: Model, cases: list[Case]) -> Iterator[Prediction]:
+def predict_window(model: Model, cases: list[Case], *, explain: bool = False) -> Iterator[Prediction]:
     """Predict a list of cases at once."""
     cases = [resolve_language(case) for case in cases]
     batch = model.read_batch(cases)
     probabilities = softmax(model.score_batch(batch), axis=1)
-    familiarity = measure_familiarity(model.features, batch)
-    reasons = screen_cases([case.text for case in cases], batch.languages, familiarity, model.manifest.limits)
-    decisions = decide_cases(probabilities, model.manifest.thresholds, reasons)
-    for case, row, found in zip(cases, probabilities, decisions, strict=True):
+    candidates = Candidates(
+        texts=[case.text for case in cases],
+        languages=batch.languages,
+        labels=[LABELS[i] for i in probabilities.argmax(axis=1)],
+        familiarity=measure_familiarity(model.features, batch),
+        limits=model.manifest.limits,
+    )
+    decisions = decide_cases(probabilities, model.manifest.thresholds, screen_cases(candidates))
+    explanations = explain_cases(model, cases, candidates.labels) if explain else [None] * len(cases)
+    for case, row, found, explanation in zip(cases, probabilities, decisions, explanations, strict=True):
         yield Prediction(
             case=case,
             label=found.label,
@@ -93,4 +111,5 @@ def predict_window(model: Model, cases: list[Case]) -> Iterator[Prediction]:
             probabilities={label: round(float(p), DIGITS) for label, p in zip(LABELS, row, strict=True)},
             lang=case.lang or "",
             model=model.manifest.id,
+            explanation=explanation,
         )

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from tipnlp.cases import LABELS
+from tipnlp.comparison import Change, Comparison
 from tipnlp.confidence import Confidence
 from tipnlp.decision import Promise
 from tipnlp.evaluation import Evaluation
 from tipnlp.model import Manifest
+from tipnlp.prediction import Prediction
 from tipnlp.seen import Leak
 from tipnlp.statistics import WIDE_INTERVAL, Interval, Proportion
-from tipnlp.tables import format_table
-from tipnlp.tally import COLUMNS, YearTally
+from tipnlp.tables import Rows, format_count, format_markdown, format_table
+from tipnlp.tally import COLUMNS, YEAR, Tally, read_probabilities
+from tipnlp.writing import escape_formula, flatten_record
 
 # How many of a list are named.
-SHOWN = 10
+SHOWN, SHOWN_PLACES = 10, 3
 
 
 def format_evaluation(evaluation: Evaluation, title: str) -> str:
@@ -161,11 +168,69 @@ def _mark_difference(part: Proportion, whole: Proportion) -> str:
     return "" if part.interval.low <= whole.value <= part.interval.high else "*"
 
 
-def format_tally(tallies: Sequence[YearTally]) -> str:
-    """Return the table of years and labels and the sentence of each year."""
-    rows = [["year", *COLUMNS, "all"]]
-    rows += [[t.year, *(str(t.counts[name]) for name in COLUMNS), str(t.total)] for t in tallies]
-    return "\n".join([format_table(rows, indent=""), "", *(tally.sentence for tally in tallies)])
+def list_tally(tallies: Sequence[Tally]) -> list[list[str]]:
+    """Return the table of years and decisions as rows of cells, the header first."""
+    rows = [[tallies[0].column if tallies else YEAR, *COLUMNS, "all", "share to review"]]
+    for tally in tallies:
+        share = "-" if tally.is_hidden or tally.review.value is None else f"{tally.review.value:.0%}"
+        rows.append([tally.value, *tally.cells.values(), share])
+    return rows
+
+
+def list_estimates(tallies: Sequence[Tally]) -> list[list[str]]:
+    """Return the estimated numbers as rows of cells, the header first; empty where there are none to show."""
+    rows = []
+    for tally in tallies:
+        for label, expected in {} if tally.is_hidden else tally.expected.items():
+            corrected = tally.corrected.get(label)
+            cells = [f"{e.mean:.1f}", str(e)] if (e := corrected) else ["-", ""]
+            counted = str(tally.counts[label])
+            rows.append([f"{tally.value} {label}", counted, f"{expected.mean:.1f}", str(expected), *cells])
+    return [["", "decided", "expected", "95 %", "corrected", "95 %"], *rows] if rows else []
+
+
+def explain_estimates(source: str) -> list[str]:
+    """Return what the estimated numbers mean; `source` says whose errors were corrected for."""
+    errors = f"as {source}" if source else "as on labelled cases (not known here: give --errors)"
+    return [
+        "expected: how many there really are if the probabilities are right, cases sent to review among them.",
+        f"corrected: how many there really are if the model errs {errors}.",
+    ]
+
+
+def format_tally(tallies: Sequence[Tally], source: str = "") -> str:
+    """Return the table of years and labels, the estimates, and the sentence of each year."""
+    return _join_tally(tallies, source, partial(format_table, indent=""))
+
+
+def format_tally_markdown(tallies: Sequence[Tally], source: str = "") -> str:
+    """Return the same in Markdown."""
+    return _join_tally(tallies, source, format_markdown)
+
+
+def _join_tally(tallies: Sequence[Tally], source: str, form: Callable[[Rows], str]) -> str:
+    parts = [form(list_tally(tallies))]
+    estimates = list_estimates(tallies)
+    if estimates:
+        parts += [form(estimates), "\n".join(explain_estimates(source))]
+    return "\n\n".join([*parts, "\n".join(tally.sentence for tally in tallies)])
+
+
+def format_tally_json(tallies: Sequence[Tally], source: str = "") -> str:
+    """Return the rows as JSON."""
+    rows = [{**tally.to_record(), "sentence": tally.sentence} for tally in tallies]
+    return json.dumps({"errors_of": source or None, "rows": rows}, ensure_ascii=False, indent=2)
+
+
+def format_tally_csv(tallies: Sequence[Tally], source: str = "") -> str:  # noqa: ARG001 - one signature for all forms
+    """Return one line a year as CSV, estimates in columns of their own."""
+    records = [flatten_record(flatten_record(tally.to_record())) for tally in tallies]
+    columns = list(dict.fromkeys(name for record in records for name in record))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: escape_formula(v) for k, v in record.items()} for record in records)
+    return text.getvalue().rstrip("\n")
 
 
 def format_cases(records: Iterable[Mapping[str, Any]]) -> str:
@@ -173,12 +238,76 @@ def format_cases(records: Iterable[Mapping[str, Any]]) -> str:
     rows = [["case", "decision", "most likely", "probability", "why review"]]
     for record in records:
         label = str(record.get("label", "-"))
-        probability = (record.get("probabilities") or {}).get(label)
-        share = "-" if probability is None else f"{probability:.2f}"
+        known = read_probabilities(record)
+        share = f"{known[LABELS.index(label)]:.2f}" if known and label in LABELS else "-"
         rows.append(
             [str(record.get("id")), str(record.get("decision", "-")), label, share, str(record.get("reason", ""))]
         )
     return format_table(rows, indent="")
+
+
+def format_comparison(comparison: Comparison, first: str, second: str, *, every_change: bool = False) -> str:
+    """Return two models side by side, the test, and the cases whose label changes."""
+    rows = [["", first, second, "second - first", ""]]
+    for each in comparison.differences:
+        cells = ["-" if value is None else f"{value:.3f}" for value in (each.first, each.second)]
+        gain = "-" if each.first is None or each.second is None else f"{each.second - each.first:+.3f}"
+        mark = " *" if each.is_evident else ""
+        rows.append([each.name, *cells, gain, "" if each.interval is None else f"{each.interval}{mark}"])
+    lines = [
+        f"{comparison.n} cases",
+        format_table(rows),
+        "  * the interval (95 %, paired bootstrap by group) leaves out zero",
+        f"\nOnly {first} is right in {format_count(comparison.only_first, 'case')},"
+        f" only {second} in {comparison.only_second}: McNemar's exact test p = {comparison.p_value:.3g}.",
+        _conclude(comparison, first, second),
+    ]
+    shown = comparison.changes if every_change else comparison.changes[:SHOWN]
+    if shown:
+        changes = [["case", "label", first, second, ""]]
+        changes += [[c.case_id, c.gold, c.first, c.second, _judge_change(c)] for c in shown]
+        more = len(comparison.changes) - len(shown)
+        title = f"\n{format_count(len(comparison.changes), 'case')} with another label:"
+        lines += [title, format_table(changes), *([f"  and {more} more (--all)"] if more else [])]
+    return "\n".join(lines)
+
+
+def _conclude(comparison: Comparison, first: str, second: str) -> str:
+    if not comparison.is_evident:
+        return "No evidence of a difference."
+    return f"{second if comparison.only_second > comparison.only_first else first} is right more often."
+
+
+def _judge_change(change: Change) -> str:
+    if change.second == change.gold:
+        return "mended"
+    return "broken" if change.first == change.gold else ""
+
+
+def format_explanation(prediction: Prediction, terms: int) -> str:
+    """Return why a case got its label: terms for and against, the concepts found, what does not fit together."""
+    found = prediction.explanation
+    if found is None:
+        raise ValueError("the prediction was not explained")
+    text = prediction.case.text
+    decided = prediction.decision if prediction.decision == found.label else f"review: {prediction.reason}"
+    lines = [f"{prediction.case.id}: {found.label} {prediction.probabilities[found.label]:.2f}, {decided}"]
+    rows = [["", "log-odds", "places"]]
+    for name, contributions in (("for", found.supporting), ("against", found.opposing)):
+        for each in contributions[:terms]:
+            places = " ".join(f"{start}-{end}" for start, end in each.spans[:SHOWN_PLACES])
+            rows.append([f"{name:8}{each.term} ({each.kind})", f"{each.value:+.2f}", places])
+    sums = {
+        "all other terms": found.sum_others(terms),
+        "every text": found.intercept,
+        "log-odds of the label": found.log_odds,
+    }
+    rows += [[f"{'':8}{name}", f"{value:+.2f}", ""] for name, value in sums.items()]
+    lines.append(format_table(rows))
+    for group, concepts in found.elements.items():
+        passages = (f"{'not: ' if c.negated else ''}{c.name} ({text[slice(*c.span)]})" for c in concepts)
+        lines.append(f"  {group}: {'; '.join(dict.fromkeys(passages))}")
+    return "\n".join(lines + ([f"  note: {found.note}"] if found.note else []))
 
 
 def format_manifest(manifest: Manifest) -> str:

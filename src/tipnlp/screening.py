@@ -7,7 +7,7 @@ not at the probabilities.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -23,6 +23,10 @@ TOO_LITTLE = "too little text"
 FOREIGN = "language not in training"
 UNFAMILIAR = "unfamiliar text"
 OUT_OF_SCOPE = "out-of-scope exploitation"
+NO_EXPLOITATION = "trafficking without an exploitation concept"
+
+NEGATIVE = "non_trafficking"
+MEASURES = ("unseen_words", "unseen_pairs")
 
 FEWEST_TOKENS = 8
 
@@ -33,13 +37,13 @@ STRANGE = 0.25
 OUT_OF_SCOPE_SHARE = 0.1
 
 # The share of training cases, judged out of fold, that a limit may call unfamiliar.
-TOLERATED = 0.01
+TOLERATED = 0.001
+
+# A case tells of something: of fewer telling concepts than this nothing can be concluded.
+FEWEST_TELLING = 2
 
 # Groups of concepts that tell of a case; roles and words of the trade stand in any text.
 TELLING_GROUPS = frozenset({"act", "means", "indicator", "exploitation", "exoneration", "neighbour", "notice"})
-
-
-Limits = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Familiarity:
         unseen_words: which share of them, weighted by rarity, was not seen in training.
         unseen_pairs: the same of pairs of adjacent tokens.
         telling: how many concepts that tell of a case were found.
+        exploitation: how many concepts of exploitation are among them.
         out_of_scope: how many concepts of exploitation that is none of the labels.
     """
 
@@ -58,6 +63,7 @@ class Familiarity:
     unseen_words: NDArray[np.float64]
     unseen_pairs: NDArray[np.float64]
     telling: NDArray[np.int64]
+    exploitation: NDArray[np.int64]
     out_of_scope: NDArray[np.int64]
 
     @classmethod
@@ -84,6 +90,7 @@ def measure_familiarity(features: FeatureUnion, batch: TokenBatch) -> Familiarit
         unseen_words=_measure_unseen(features, Words, batch),
         unseen_pairs=_measure_unseen(features, WordPairs, batch),
         telling=count(np.isin(groups, list(TELLING_GROUPS))),
+        exploitation=count(groups == "exploitation"),
         out_of_scope=count(groups == "out_of_scope"),
     )
 
@@ -110,71 +117,73 @@ def set_limits(familiarity: Familiarity, languages: Sequence[str]) -> dict[str, 
     """
     codes = np.array(languages)
     return {
-        code: {
-            name: float(np.quantile(getattr(familiarity, name)[codes == code], 1 - TOLERATED))
-            for name in ("unseen_words", "unseen_pairs")
-        }
+        code: {name: float(np.quantile(getattr(familiarity, name)[codes == code], 1 - TOLERATED)) for name in MEASURES}
         for code in sorted(set(languages))
     }
 
 
-def screen_cases(
-    texts: Sequence[str],
-    languages: Sequence[str],
-    familiarity: Familiarity,
-    limits: Limits,
-) -> list[str]:
-    """Return for each case why it must be reviewed whatever its probabilities; empty: it need not be.
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """`n` cases that are to be decided.
 
-    Args:
-        texts, languages: of `n` cases.
-        familiarity: of the same cases.
+    Attributes:
+        texts, languages: of the cases.
+        labels: the likeliest label of each.
+        familiarity: how much of each text the model knows.
         limits: by language, from `set_limits`; a language without limits is not in training.
     """
-    reasons = [""] * len(texts)
+
+    texts: Sequence[str]
+    languages: Sequence[str]
+    labels: Sequence[str]
+    familiarity: Familiarity
+    limits: Mapping[str, Mapping[str, float]]
+
+
+def screen_cases(candidates: Candidates) -> list[str]:
+    """Return for each case why it must be reviewed whatever its probabilities; empty: it need not be."""
+    reasons = [""] * len(candidates.texts)
     for reason, find in RULES:
-        for i in np.flatnonzero(find(texts, languages, familiarity, limits)).tolist():
+        for i in np.flatnonzero(find(candidates)).tolist():
             reasons[i] = reasons[i] or reason
     return reasons
 
 
-def _find_little(
-    texts: Sequence[str], languages: Sequence[str], familiarity: Familiarity, limits: Limits
-) -> NDArray[np.bool_]:
-    return familiarity.tokens < FEWEST_TOKENS
+def _find_little(candidates: Candidates) -> NDArray[np.bool_]:
+    return candidates.familiarity.tokens < FEWEST_TOKENS
 
 
-def _find_foreign(
-    texts: Sequence[str], languages: Sequence[str], familiarity: Familiarity, limits: Limits
-) -> NDArray[np.bool_]:
-    known = np.array([language in limits for language in languages])
+def _find_foreign(candidates: Candidates) -> NDArray[np.bool_]:
+    known = np.array([language in candidates.limits for language in candidates.languages])
     # Asking for any of 97 languages is slow: only a text that reads as strange is asked about.
-    strange = np.flatnonzero(known & (familiarity.unseen_words > STRANGE))
-    known[strange] = [detect_any_language(texts[i]) in LANGUAGES for i in strange.tolist()]
+    strange = np.flatnonzero(known & (candidates.familiarity.unseen_words > STRANGE))
+    known[strange] = [detect_any_language(candidates.texts[i]) in LANGUAGES for i in strange.tolist()]
     return ~known
 
 
-def _find_out_of_scope(
-    texts: Sequence[str], languages: Sequence[str], familiarity: Familiarity, limits: Limits
-) -> NDArray[np.bool_]:
-    return np.asarray(familiarity.out_of_scope > OUT_OF_SCOPE_SHARE * familiarity.telling)
+def _find_out_of_scope(candidates: Candidates) -> NDArray[np.bool_]:
+    found = candidates.familiarity
+    return np.asarray(found.out_of_scope > OUT_OF_SCOPE_SHARE * found.telling)
 
 
-def _find_unfamiliar(
-    texts: Sequence[str], languages: Sequence[str], familiarity: Familiarity, limits: Limits
-) -> NDArray[np.bool_]:
-    nothing = {"unseen_words": 0.0, "unseen_pairs": 0.0}
-    found = familiarity.telling == 0
-    for name in nothing:
-        most = np.array([limits.get(language, nothing)[name] for language in languages])
-        found |= getattr(familiarity, name) > most
+def _find_unfamiliar(candidates: Candidates) -> NDArray[np.bool_]:
+    found = candidates.familiarity.telling < FEWEST_TELLING
+    for name in MEASURES:
+        most = np.array([candidates.limits.get(code, {}).get(name, 0.0) for code in candidates.languages])
+        found |= getattr(candidates.familiarity, name) > most
     return found
 
 
+def _find_no_exploitation(candidates: Candidates) -> NDArray[np.bool_]:
+    positive = np.array([label != NEGATIVE for label in candidates.labels], dtype=np.bool_)
+    return np.asarray(positive & (candidates.familiarity.exploitation == 0))
+
+
 # In this order: the first rule that finds a case gives the reason.
-RULES = (
+RULES: tuple[tuple[str, Callable[[Candidates], NDArray[np.bool_]]], ...] = (
     (TOO_LITTLE, _find_little),
     (FOREIGN, _find_foreign),
     (OUT_OF_SCOPE, _find_out_of_scope),
     (UNFAMILIAR, _find_unfamiliar),
+    (NO_EXPLOITATION, _find_no_exploitation),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,13 @@ def score_f1(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.where(marked > 0, 2 * hits / np.maximum(marked, 1), np.nan)
 
 
+def score_precision(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the precision of each class for one or many confusion matrices; NaN for a class never predicted."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    marked = confusion.sum(axis=-2)
+    return np.where(marked > 0, hits / np.maximum(marked, 1), np.nan)
+
+
 def average_f1(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return macro-F1: the mean over the classes that occur, as scikit-learn computes it."""
     scores = score_f1(confusion)
@@ -104,6 +112,12 @@ def average_f1(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
 def count_confusion(gold: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """Return how often each gold class (row) was given each predicted class (column)."""
     return np.bincount(gold * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def number_groups(groups: Sequence[str | None]) -> NDArray[np.int64]:
+    """Number the groups of cases from 0; a case without a group is one of its own."""
+    names = [f"group:{group}" if group else f"case:{i}" for i, group in enumerate(groups)]
+    return np.unique(names, return_inverse=True)[1]
 
 
 def resample_confusions(

@@ -32,7 +32,7 @@ from tipnlp.features import ConceptPairs, Concepts, Subwords, WordPairs, Words
 from tipnlp.lexicon import fingerprint_lexicon
 from tipnlp.model import FORMAT, Manifest, Model, list_versions
 from tipnlp.preprocess import Preprocessor, resolve_language
-from tipnlp.screening import Familiarity, measure_familiarity, screen_cases, set_limits
+from tipnlp.screening import Candidates, Familiarity, measure_familiarity, screen_cases, set_limits
 from tipnlp.seen import fingerprint_texts
 
 # A temperature outside of this range means that the folds were useless; it is not searched further.
@@ -64,7 +64,7 @@ class TrainingConfig:
     word_pairs: float = 1.0
     subwords: float = 1.0
     concepts: float = 0.25
-    concept_pairs: float = 0.25
+    concept_pairs: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,21 @@ class OutOfFold:
     """
 
     scores: NDArray[np.float64]
+    familiarity: Familiarity
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedOutOfFold:
+    """What models that have not seen a case's group say of it, as probabilities.
+
+    Attributes:
+        probabilities: calibrated by one temperature, shape `(n, 3)`, columns in the order of `LABELS`.
+        temperature: what the log-odds were divided by.
+        familiarity: how much of the text the models know.
+    """
+
+    probabilities: NDArray[np.float64]
+    temperature: float
     familiarity: Familiarity
 
 
@@ -149,8 +164,60 @@ def fit_pipeline(
 def train_model(cases: Sequence[Case], config: TrainingConfig | None = None, jobs: int = 1) -> TrainedModel:
     """Train a model on labelled cases.
 
-    The probabilities are calibrated by one temperature, found on out-of-fold log-odds (Guo et
-    al., "On calibration of modern neural networks", 2017) and divided into the weights.
+    The probabilities are calibrated by the temperature of the out-of-fold log-odds, divided into the weights.
+
+    Args:
+        cases: labelled cases with distinct ids, at least two groups a label.
+        config: settings; the defaults are those of the default model.
+        jobs: how many folds are trained at the same time.
+
+    Raises:
+        CorpusError: the cases cannot be trained on; all faults are named at once.
+    """
+    config = config or TrainingConfig()
+    cases = [resolve_language(case) for case in cases]
+    languages = [case.lang or "" for case in cases]
+    found = predict_out_of_fold(cases, config, jobs)
+    gold = index_labels(cases)
+    promises = choose_thresholds(found.probabilities, gold, config.min_precision) if config.min_precision else []
+    thresholds = {promise.label: promise.threshold for promise in promises} or dict(DEFAULT_THRESHOLDS)
+    limits = set_limits(found.familiarity, languages)
+    likeliest = [LABELS[i] for i in found.probabilities.argmax(axis=1)]
+    candidates = Candidates([case.text for case in cases], languages, likeliest, found.familiarity, limits)
+    decisions = decide_cases(found.probabilities, thresholds, screen_cases(candidates))
+    evaluation = evaluate_predictions(
+        cases, [d.label for d in decisions], [d.decision for d in decisions], ["lang"], found.probabilities
+    )
+    pipeline = fit_pipeline(build_pipeline(config), cases, np.array([case.label for case in cases]), config)
+    pipeline[-1].coef_ /= found.temperature
+    pipeline[-1].intercept_ /= found.temperature
+    manifest = Manifest(
+        format=FORMAT,
+        id="",
+        labels=LABELS,
+        versions=list_versions(),
+        lexicon=fingerprint_lexicon(),
+        config=asdict(config),
+        thresholds=thresholds,
+        limits=limits,
+        temperature=found.temperature,
+        corpus=describe_corpus(cases),
+        metrics=evaluation.to_dict(),
+        date=date_today(),
+        sha256="",
+        seen_sha256="",
+    )
+    seen = fingerprint_texts([case.text for case in cases])
+    return TrainedModel(Model(pipeline, manifest, seen), evaluation, tuple(promises))
+
+
+def predict_out_of_fold(
+    cases: Sequence[Case], config: TrainingConfig | None = None, jobs: int = 1
+) -> CalibratedOutOfFold:
+    """Judge every labelled case by a model that has not seen its group.
+
+    The probabilities are calibrated by one temperature, found on the log-odds of all folds (Guo et
+    al., "On calibration of modern neural networks", 2017).
 
     Args:
         cases: labelled cases with distinct ids, at least two groups a label.
@@ -163,42 +230,15 @@ def train_model(cases: Sequence[Case], config: TrainingConfig | None = None, job
     config = config or TrainingConfig()
     check_cases(cases)
     cases = [resolve_language(case) for case in cases]
-    languages = [case.lang or "" for case in cases]
     labels = np.array([case.label for case in cases])
-    gold = np.array([LABELS.index(label) for label in labels])
-    pipeline = build_pipeline(config)
-    found = predict_folds(pipeline, cases, labels, split_folds(cases, config), config, jobs)
-    temperature = find_temperature(found.scores, gold)
-    probabilities = softmax(found.scores / temperature, axis=1)
-    promises = choose_thresholds(probabilities, gold, config.min_precision) if config.min_precision else []
-    thresholds = {promise.label: promise.threshold for promise in promises} or dict(DEFAULT_THRESHOLDS)
-    limits = set_limits(found.familiarity, languages)
-    reasons = screen_cases([case.text for case in cases], languages, found.familiarity, limits)
-    decisions = decide_cases(probabilities, thresholds, reasons)
-    evaluation = evaluate_predictions(
-        cases, [d.label for d in decisions], [d.decision for d in decisions], ["lang"], probabilities
-    )
-    classifier = fit_pipeline(pipeline, cases, labels, config)[-1]
-    classifier.coef_ /= temperature
-    classifier.intercept_ /= temperature
-    manifest = Manifest(
-        format=FORMAT,
-        id="",
-        labels=LABELS,
-        versions=list_versions(),
-        lexicon=fingerprint_lexicon(),
-        config=asdict(config),
-        thresholds=thresholds,
-        limits=limits,
-        temperature=temperature,
-        corpus=describe_corpus(cases),
-        metrics=evaluation.to_dict(),
-        date=date_today(),
-        sha256="",
-        seen_sha256="",
-    )
-    seen = fingerprint_texts([case.text for case in cases])
-    return TrainedModel(Model(pipeline, manifest, seen), evaluation, tuple(promises))
+    found = predict_folds(build_pipeline(config), cases, labels, split_folds(cases, config), config, jobs)
+    temperature = find_temperature(found.scores, index_labels(cases))
+    return CalibratedOutOfFold(softmax(found.scores / temperature, axis=1), temperature, found.familiarity)
+
+
+def index_labels(cases: Sequence[Case]) -> NDArray[np.int64]:
+    """Return the place of each case's label in `LABELS`."""
+    return np.array([LABELS.index(case.label or "") for case in cases], dtype=np.int64)
 
 
 def check_cases(cases: Sequence[Case]) -> None:

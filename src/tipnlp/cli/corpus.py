@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tipnlp.cli.app import FINDINGS, EncodingOption, Inputs, corpus_app, leave, report_errors, say
+from tipnlp.cli.app import (
+    FINDINGS,
+    EncodingOption,
+    ForceOption,
+    Inputs,
+    JobsOption,
+    corpus_app,
+    leave,
+    report_errors,
+    say,
+)
+
+
+class SuspectKind(StrEnum):
+    """Which suspects to list."""
+
+    MISSED = "missed"
+    WRONG = "wrong"
 
 
 @corpus_app.command()
@@ -44,3 +64,47 @@ def stats(
     with report_errors():
         tables = describe_corpus_tables(list(read_cases(corpus, labelled=True, encoding=encoding)))
         typer.echo("\n\n".join(table.markdown if markdown else table.text for table in tables))
+
+
+@corpus_app.command()
+def suspects(
+    corpus: Inputs,
+    folds: Annotated[int | None, typer.Option(min=2, help="Grouped folds; 5 unless the settings differ.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the folds; 0 unless the settings differ.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings, as for train.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="How many are printed.")] = 50,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Write all to a .jsonl, .csv or .parquet file, or - (JSONL).")
+    ] = None,
+    only: Annotated[
+        SuspectKind | None,
+        typer.Option(help="missed: labelled non_trafficking, perhaps trafficking; wrong: the others."),
+    ] = None,
+    encoding: EncodingOption = "utf-8-sig",
+    jobs: JobsOption = 1,
+    force: ForceOption = False,
+) -> None:
+    """Rank labelled cases that a model which has not seen them contradicts: mislabelled or missed, perhaps."""
+    from tipnlp.reading import read_cases
+    from tipnlp.suspects import describe_suspects, find_suspects, format_suspects
+    from tipnlp.training import read_config
+    from tipnlp.writing import STDOUT, RejectsFile, open_writer
+
+    with report_errors():
+        rejected = RejectsFile(None)
+        with ExitStack() as stack:
+            write = stack.enter_context(open_writer(output, force=force)) if output else None
+            cases = list(read_cases(corpus, labelled=True, encoding=encoding, on_reject=rejected))
+            found = find_suspects(cases, read_config(config, folds=folds, seed=seed), jobs)
+            listed = [s for s in found if only is None or s.missed == (only == SuspectKind.MISSED)]
+            if write:
+                for suspect in listed:
+                    write(suspect.to_record())
+        if output != STDOUT:
+            typer.echo(format_suspects(listed[:limit]))
+            if len(listed) > limit:
+                say(f"tipnlp: the first {limit} of {len(listed)}; --limit prints more, -o writes all")
+        say(f"tipnlp: {describe_suspects(found, len(cases))}")
+        if rejected.count:
+            say(f"tipnlp: {rejected.count} records could not be used:\n{rejected.describe()}")
+            leave(FINDINGS)

@@ -34,6 +34,9 @@ def predict(
     rejects: Annotated[
         Path | None, typer.Option(help="Where unusable records are named; next to the output unless given.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Add the evidence: terms for and against with their places, concepts.")
+    ] = False,
     with_text: Annotated[bool, typer.Option("--with-text", help="Keep the case text in the output.")] = False,
     encoding: EncodingOption = "utf-8-sig",
     strict: StrictOption = False,
@@ -54,7 +57,7 @@ def predict(
         with open_writer(output, force=force) as write:
             on_reject = None if strict else rejected
             cases = read_cases(inputs, encoding=encoding, on_reject=on_reject)
-            for prediction in _show_progress(predict_cases(loaded, cases)):
+            for prediction in _show_progress(predict_cases(loaded, cases, explain=explain)):
                 write(prediction.to_record(with_text=with_text))
         rejected.close()
         if rejected.count:
