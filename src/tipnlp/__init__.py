@@ -12,10 +12,13 @@ from typing import Any
 _HOMES = {
     "Case": "cases",
     "Evaluation": "evaluation",
+    "Explanation": "explanation",
     "Model": "model",
     "Prediction": "prediction",
     "TipnlpError": "errors",
+    "compare_predictions": "comparison",
     "evaluate_predictions": "evaluation",
+    "explain_cases": "explanation",
     "load_model": "model",
     "predict_cases": "prediction",
     "read_cases": "reading",

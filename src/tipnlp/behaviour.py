@@ -1,6 +1,6 @@
 """Behavioural checks of a model: what must not change a label, what must not raise a probability.
 
-In the spirit of CheckList (Ribeiro et al. 2020). `behaviour/<language>.toml` holds invented texts:
+In the spirit of CheckList (Ribeiro et al. 2020). `checks/<language>.toml` holds invented texts:
 
 ``[fillers]``    for each of `KINDS` a table; its first row is the base, its first column names a row
 ``[templates]``  by label, texts with slots: ``{city.name}`` is the column `name` of a row of `city`;

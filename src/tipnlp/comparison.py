@@ -111,9 +111,8 @@ def compare_predictions(cases: Sequence[Case], first: Sequence[str], second: Seq
     """
     if not cases:
         raise CorpusError("nothing to compare on: no labelled case could be read")
-    gold, one, two = (
-        np.array([LABELS.index(x) for x in labels]) for labels in ([c.label for c in cases], first, second)
-    )
+    gold = np.array([LABELS.index(case.label or "") for case in cases])
+    one, two = (np.array([LABELS.index(label) for label in labels]) for labels in (first, second))
     only_first, only_second = int(((one == gold) & (two != gold)).sum()), int(((two == gold) & (one != gold)).sum())
     split = only_first + only_second
     return Comparison(

@@ -46,7 +46,7 @@ def read_errors(path: Path) -> KnownErrors:
 
 
 def find_errors(path: Path | None, folder: Path, models: Set[str]) -> KnownErrors | None:
-    """Return the errors in `path`; without one those of the model in `folder`, if it alone is in `models`; else None."""
+    """Return the errors in `path`; without one those of the model in `folder` if `models` names it alone."""
     if path is not None:
         return read_errors(path)
     if not (folder / MANIFEST_FILE).is_file():

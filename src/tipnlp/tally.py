@@ -41,7 +41,7 @@ class Tally:
         value: four digits or `undated` for a year; else the value, `-` where it is missing.
         counts: cases by decision, in the order of `COLUMNS`.
         expected: by label the true number if the probabilities are right; empty where they are not known.
-        corrected: by label the true number if the model errs as it did on labelled cases; empty where that is not known.
+        corrected: by label the true number if the model errs as on labelled cases; empty where that is not known.
         below: counts smaller than this are hidden; 0: none is.
     """
 
