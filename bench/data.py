@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "corpus"
 PAIRS = ROOT / "bench" / "pairs.jsonl"
 REAL = [ROOT.parent / "shared" / "real" / f"{name}.jsonl" for name in ("cases", "releases")]
+STREAM = ROOT.parent / "shared" / "real" / "stream.jsonl"
 TABLES = ROOT / "bench" / "tables"
 LANGUAGES = ("en", "fr", "de")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "BLIS_NUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,16 @@ def load_tests() -> TestSet:
     real = [path for path in REAL if path.exists()]
     cases = [resolve_language(case) for case in read_cases(real, labelled=True)] if real else []
     return TestSet(cases, [resolve_language(case) for case in read_cases([PAIRS], labelled=True)])
+
+
+def load_texts() -> list[str]:
+    """Return the texts to measure speed on: the unlabelled stream where it is at hand, else the corpus."""
+    return [case.text for case in read_cases([STREAM if STREAM.exists() else CORPUS])]
+
+
+def use_one_thread() -> None:
+    """Let every process started from now on compute with one thread."""
+    os.environ.update(dict.fromkeys(THREADS, "1"))
 
 
 def format_rows(rows: Sequence[tuple[str, dict[str, float]]]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +32,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_every_command_has_help(run: Run) -> None:
-    commands = ["train", "predict", "evaluate", "tally", "corpus check", "corpus stats", "info"]
+    commands = ["train", "predict", "explain", "evaluate", "compare", "tally", "info", "check-model"]
+    commands += ["corpus check", "corpus stats", "corpus suspects"]
     for command in commands:
         result = run(*command.split(), "--help")
         assert result.exit_code == 0
@@ -179,3 +182,157 @@ def test_text_comes_out_only_when_asked(run: Run, model_folder: Path) -> None:
     assert "text" not in plain
     assert plain["input_model"] == "mine"
     assert json.loads(run("predict", "in.jsonl", "-m", model_folder, "--with-text").stdout)["text"] == "words"
+
+
+@pytest.fixture
+def labelled(corpus_file: Path) -> Path:
+    """Cases that the small model does not take for seen: its own without every fifth word, a few labelled wrongly."""
+    records = read_jsonl(corpus_file)[::2]
+    for number, record in enumerate(records):
+        record["text"] = " ".join(word for i, word in enumerate(record["text"].split()) if i % 5)
+        if number % 8 == 0:
+            record["label"] = LABELS[(LABELS.index(record["label"]) + 1) % 3]
+    return write_jsonl(Path("test.jsonl"), records)
+
+
+def test_required_precision_decides_the_exit_status(run: Run, model_folder: Path, labelled: Path) -> None:
+    passed = run("evaluate", labelled, "-m", model_folder, "--require-precision", 0.3, "--json", "m.json")
+    assert (passed.exit_code, passed.stderr) == (0, "")
+    missed = run("evaluate", labelled, "-m", model_folder, "--require-precision", 0.999)
+    assert missed.exit_code == 1
+    assert missed.stdout == passed.stdout
+    decided = json.loads(Path("m.json").read_text(encoding="utf-8"))["by_label"]
+    for label in LABELS:
+        named = f"tipnlp: precision of {label} is not surely 0.999 or more: "
+        assert (named in missed.stderr) == (decided[label]["decided"]["n"] > 0)
+    assert "not surely" in missed.stderr
+
+
+def test_evaluation_as_json_and_page(run: Run, model_folder: Path, labelled: Path) -> None:
+    arguments = ("evaluate", labelled, "-m", model_folder, "--by", "lang", "--json", "m.json", "--html", "m.html")
+    assert run(*arguments).exit_code == 0
+    report = json.loads(Path("m.json").read_text(encoding="utf-8"))
+    assert report["confidence"]["coverage"][0]["coverage"]["value"] == 1
+    assert sum(report["by_label"][label]["decided"]["n"] for label in LABELS) == report["decided"]["hits"]
+    assert report["model"] == json.loads((model_folder / "manifest.json").read_text(encoding="utf-8"))["id"]
+    page = Path("m.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 4
+    wrong = sum(map(sum, report["confusion"])) - report["accuracy"]["hits"]
+    errors = [record for record in read_jsonl(labelled) if f">{record['id']}<" in page]
+    assert len(errors) == wrong > 0
+    assert not [record for record in errors if record["text"][:60] in page]
+    assert run(*arguments).exit_code == 2
+    assert run(*arguments, "--force", "--with-text").exit_code == 0
+    told = html.unescape(Path("m.html").read_text(encoding="utf-8"))
+    assert all(record["text"] in told for record in errors)
+
+
+def test_tally_corrects_for_the_errors_of_an_evaluation(run: Run, model_folder: Path, labelled: Path) -> None:
+    assert run("evaluate", labelled, "-m", model_folder, "--json", "m.json").exit_code == 0
+    assert run("predict", labelled, "-m", model_folder, "-o", "out.csv").exit_code == 0
+    for errors in ("m.json", model_folder):
+        rows = json.loads(run("tally", "out.csv", "--by", "lang", "--errors", errors, "--format", "json").stdout)[
+            "rows"
+        ]
+        assert [row["lang"] for row in rows] == ["de", "en", "fr", "lb"]
+        for row in rows:
+            for kind in ("expected", "corrected"):
+                assert sum(row[kind][label]["mean"] for label in LABELS) == pytest.approx(row["all"], abs=1e-6)
+
+
+def test_training_for_a_precision_says_thresholds_and_how_many_more_cases(run: Run, corpus_file: Path) -> None:
+    done = run("train", corpus_file, "-o", "strict", "--folds", 2, "--min-precision", 0.5)
+    assert done.exit_code == 0, done.stderr
+    assert "Thresholds that keep a precision of 0.50 with 95 % confidence, out of fold:" in done.stdout
+    thresholds = json.loads(Path("strict/manifest.json").read_text(encoding="utf-8"))["thresholds"]
+    assert set(thresholds) == set(LABELS)
+    assert None in thresholds.values()
+    assert any(thresholds.values())
+    for label, threshold in thresholds.items():
+        (line,) = re.findall(rf"^  {label.replace('_', ' ')}: (.*)$", done.stdout, re.MULTILINE)
+        if threshold is None:
+            assert re.match(
+                r"always sent to review\. .*( more cases like these would do\.|would not be enough\.)$", line
+            )
+        else:
+            assert line.startswith(f"decided from probability {threshold:.3f} on, ")
+
+    assert run("predict", corpus_file, "-m", "strict", "-o", "out.jsonl").exit_code == 0
+    records = read_jsonl(Path("out.jsonl"))
+    assert {r["decision"] for r in records} == {REVIEW, *(label for label, least in thresholds.items() if least)}
+    for record in records:
+        least = thresholds[record["label"]]
+        if record["decision"] != REVIEW:
+            assert record["probabilities"][record["label"]] >= least - 1e-4
+        if record["reason"] == "no threshold promises the asked precision":
+            assert least is None
+    assert "never" in run("info", "-m", "strict").stdout
+
+
+def test_predict_adds_the_evidence_when_asked(run: Run, model_folder: Path) -> None:
+    text = "The boss kept her passport, she worked eighteen hours a day in his factory and was never paid."
+    write_jsonl(Path("in.jsonl"), [{"id": "a", "text": text, "lang": "en"}])
+    plain = json.loads(run("predict", "in.jsonl", "-m", model_folder).stdout)
+    record = json.loads(run("predict", "in.jsonl", "-m", model_folder, "--explain").stdout)
+    evidence = record.pop("evidence")
+    assert record == plain
+    assert evidence["label"] == record["label"]
+    listed = sum(entry["value"] for name in ("for", "against") for entry in evidence[name])
+    assert evidence["intercept"] + listed + evidence["rest"] == pytest.approx(evidence["log_odds"], abs=1e-6)
+    concepts = {entry["concept"] for entries in evidence["concepts"].values() for entry in entries}
+    assert {"document_retention", "factory_work", "excessive_hours"} <= concepts
+    assert text not in json.dumps(evidence)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_evidence_fits_into_a_table(run: Run, model_folder: Path, ending: str) -> None:
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    write_jsonl(Path("in.jsonl"), [{"id": str(i), "text": f"The boss kept {i} passports."} for i in range(3)])
+    assert run("predict", "in.jsonl", "-m", model_folder, "--explain", "-o", f"out.{ending}").exit_code == 0
+    done = run("tally", f"out.{ending}", "--list")
+    assert done.exit_code == 0
+    assert "3 investigations" in done.stdout
+
+
+def test_explain_says_terms_places_and_concepts(run: Run, model_folder: Path) -> None:
+    text = "The boss kept her passport and she had to work in his factory, but he never beat her."
+    write_jsonl(Path("in.jsonl"), [{"id": "a", "text": text, "lang": "en"}])
+    output = run("explain", "in.jsonl", "-m", model_folder, "--terms", 3).stdout
+    label = json.loads(run("predict", "in.jsonl", "-m", model_folder).stdout)["label"]
+    assert output.startswith(f"a: {label} 0.")
+    assert "indicator: document_retention (boss kept her passport)" in output
+    assert "not: violence (beat)" in output
+    places = re.findall(r"^ +(?:for|against) +(\S+) \(word\) .* (\d+)-(\d+)", output, re.MULTILINE)
+    assert places
+    assert all(text[int(start) : int(end)].lower() == term for term, start, end in places)
+    assert len(re.findall(r"^ +for ", output, re.MULTILINE)) == 3
+    *parts, total = map(float, re.findall(r"([+-]\d+\.\d\d)", output))
+    assert sum(parts) == pytest.approx(total, abs=0.05)
+
+
+def test_explain_as_json_lines_and_as_page(run: Run, model_folder: Path) -> None:
+    texts = ["The boss <b>kept</b> her passport & wages.", "Elle a été payée chaque mois et libre de partir."]
+    write_jsonl(Path("in.jsonl"), [{"id": str(i), "text": text} for i, text in enumerate(texts)])
+    arguments = ("explain", "in.jsonl", "-m", model_folder, "--format", "jsonl", "--terms", 2, "--html", "e.html")
+    done = run(*arguments)
+    assert done.exit_code == 0
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["id"] for record in records] == ["0", "1"]
+    for record in records:
+        assert "text" not in record
+        assert 1 <= len(record["evidence"]["for"]) <= 2
+    page = Path("e.html").read_text(encoding="utf-8")
+    assert "<b>kept</b>" not in page
+    bare = " ".join(html.unescape(re.sub("<[^>]*>", "", page)).split())
+    assert all(text in bare for text in texts)
+    assert run(*arguments).exit_code == 2
+
+
+def test_explain_names_bad_records_and_goes_on(run: Run, model_folder: Path) -> None:
+    lines = ['{"id": "a", "text": "The boss kept her passport."}', '{"id": "b"}', '{"id": "c", "text": "Free to go."}']
+    done = run("explain", "-", "-m", model_folder, "--format", "jsonl", stdin="\n".join(lines))
+    assert done.exit_code == 1
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["a", "c"]
+    assert "1 records could not be used" in done.stderr
+    assert run("explain", "-", "-m", model_folder, "--strict", stdin="\n".join(lines)).exit_code == 2

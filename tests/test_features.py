@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.exceptions import NotFittedError
 from conftest import CORPUS
 from tipnlp.cases import Case
 from tipnlp.features import ConceptPairs, Concepts, HashedFeatures, Subwords, WordPairs, Words, find_negated, get_finder
-from tipnlp.hashing import combine, find_hashes, hash_substrings, mix
+from tipnlp.hashing import HashIndex, combine, hash_substrings, mix
 from tipnlp.preprocess import Preprocessor
 from tipnlp.reading import read_cases
 from tipnlp.tokens import TokenBatch
@@ -54,11 +55,50 @@ def test_mixing_is_a_bijection_and_order_counts() -> None:
     assert combine(values[:1], values[1:2]) != combine(values[1:2], values[:1])
 
 
-@given(kept=st.sets(st.integers(0, 50), max_size=20), wanted=st.lists(st.integers(0, 50), max_size=30))
-def test_find_hashes(kept: set[int], wanted: list[int]) -> None:
+SOME_HASHES = st.integers(0, 50) | st.integers(2**64 - 50, 2**64 - 1) | st.integers(0, 2**64 - 1)
+
+
+@given(kept=st.sets(SOME_HASHES, max_size=20), wanted=st.lists(SOME_HASHES, max_size=30))
+def test_hashes_are_found_where_they_are_kept(kept: set[int], wanted: list[int]) -> None:
     ordered = sorted(kept)
-    found = find_hashes(np.array(wanted, dtype=np.uint64), np.array(ordered, dtype=np.uint64))
+    wanted += ordered[:5]
+    found = HashIndex(np.array(ordered, dtype=np.uint64)).find(np.array(wanted, dtype=np.uint64))
     assert found.tolist() == [ordered.index(w) if w in kept else -1 for w in wanted]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: type(family).__name__)
+def test_small_windows_fit_and_transform_like_one_large(
+    family: HashedFeatures, small_corpus: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = Preprocessor().transform([replace(c, group=f"g{i // 3}") for i, c in enumerate(small_corpus)])
+    whole = clone(family).fit(batch)
+    with monkeypatch.context() as patch:
+        patch.setattr("tipnlp.features.WINDOW", 7)
+        parts = clone(family).fit(batch)
+        in_windows = parts.transform(batch)
+    assert np.array_equal(parts.hashes_, whole.hashes_)
+    assert np.array_equal(parts.idf_, whole.idf_)
+    difference = abs(in_windows - whole.transform(batch))
+    assert difference.max() < 1e-6
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: type(family).__name__)
+def test_scores_are_those_of_the_matrix(family: HashedFeatures, small_corpus: list[Case]) -> None:
+    batch = Preprocessor().transform(small_corpus)
+    fitted = clone(family).set_params(weight=0.3).fit(batch)
+    coefficients = np.random.default_rng(0).normal(size=(len(fitted.hashes_), 3))
+    assert np.allclose(fitted.score(batch, coefficients), fitted.transform(batch) @ coefficients, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", [Words(), WordPairs()], ids=lambda family: type(family).__name__)
+def test_unseen_share_is_nothing_for_seen_texts_and_all_for_strange_ones(family: HashedFeatures) -> None:
+    seen = ["the boss took the passport", "the boss took his passport"]
+    fitted = clone(family).set_params(min_groups=1).fit(make_batch(*seen))
+    shares = fitted.measure_unseen(make_batch(*seen, "zq xj vw", "the boss took zq", ""))
+    assert shares[:2].tolist() == [0, 0]
+    assert shares[2] == 1
+    assert 0 < shares[3] < 1
+    assert shares[4] == 0
 
 
 WORDS = st.lists(

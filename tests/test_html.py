@@ -20,7 +20,9 @@ from tipnlp.explanation import Contribution, Explanation, FoundConcept, explain_
 from tipnlp.html import render_evaluation, render_explanations, render_tally
 from tipnlp.model import Model
 from tipnlp.prediction import Prediction, list_probabilities, predict_cases
+from tipnlp.quantification import Estimate
 from tipnlp.statistics import Interval
+from tipnlp.tally import COLUMNS, Tally
 
 FL, ST, NT = LABELS
 HOSTILE = "<script>alert('&amp;')</script>\"'><img src=x onerror=alert(1)>"
@@ -123,6 +125,10 @@ def explain_by_hand(
     return Explanation(FL, log_odds, intercept, tuple(contributions), tuple(concepts))
 
 
+def tally_by_hand(year: str, *counts: int) -> Tally:
+    return Tally("year", year, dict(zip(COLUMNS, counts, strict=True)))
+
+
 def attach(predictions: Sequence[Prediction], explanations: Sequence[Explanation]) -> list[Prediction]:
     return [replace(p, explanation=e) for p, e in zip(predictions, explanations, strict=True)]
 
@@ -207,9 +213,10 @@ def test_hostile_text_stays_text() -> None:
     odd = [Contribution("word", HOSTILE, 0.5, ((0, 8),))]
     explained = render_explanations([replace(p, explanation=explain_by_hand(odd)) for p in wrong])
     assert Page(explained).texts == [HOSTILE] * 2
-    tallied = render_tally(HOSTILE, [[HOSTILE, "n"], [HOSTILE, "1"]], [HOSTILE], [HOSTILE], "")
-    charted = render_tally("t", [["year"]], [], [], draw_tally([HOSTILE], [{FL: 1}]))
-    for source in (evaluated, explained, tallied, charted):
+    counts = dict(zip(COLUMNS, (4, 2, 5, 1), strict=True))
+    estimates = {FL: Estimate(4.5, 3, 6)}
+    tallied = render_tally([Tally("office", HOSTILE, counts, estimates, estimates)], HOSTILE)
+    for source in (evaluated, explained, tallied):
         assert_stands_alone(source)
         assert HOSTILE in Page(source).words
 
@@ -219,7 +226,7 @@ def test_pages_stand_alone_and_are_the_same_every_time(predictions: list[Predict
     for render in (
         lambda: render_evaluation(evaluate(predictions, "lang"), predictions, with_text=True),
         lambda: render_explanations(attach(predictions, explanations)),
-        lambda: render_tally("Years", [["year", "n"], ["2020", "3"]], [], [], draw_tally(["2020"], [{FL: 3}])),
+        lambda: render_tally([tally_by_hand("2020", 3, 1, 4, 1)], "model 0123456789ab out of fold"),
     ):
         assert_stands_alone(render())
         assert render() == render()
@@ -253,18 +260,43 @@ def test_label_without_a_case_has_no_curve() -> None:
     assert "not trafficking" not in chart
 
 
-def test_tally_shows_rows_sentences_notes_and_chart() -> None:
+def test_chart_of_years_says_its_counts_and_draws_its_intervals() -> None:
     counts = [{FL: 4, ST: 2, NT: 5, REVIEW: 1}, {FL: 6, ST: 1, NT: 7, REVIEW: 0}]
     bare = draw_tally(["2020", "2021"], counts)
     chart = draw_tally(["2020", "2021"], counts, [{FL: Interval(3, 6)}, {FL: Interval(5, 8.5)}])
     assert "2021: 6 forced labour, 1 sex trafficking, 7 not trafficking, 0 to review" in chart
     assert chart.count("<path") > bare.count("<path")
-    table = [["year", "forced labour"], ["2020", "4 [3, 6]"]]
-    page = Page(render_tally("Cases by year", table, ["Four in 2020."], ["Adjusted."], chart))
-    for said in ("Cases by year", "2020", "4 [3, 6]", "Four in 2020.", "Adjusted."):
+
+
+def test_tally_page_shows_sentences_tables_notes_and_chart() -> None:
+    first = replace(tally_by_hand("2020", 4, 2, 5, 1), expected={FL: Estimate(4.5, 3, 6)})
+    page = Page(render_tally([first, tally_by_hand("2021", 6, 1, 7, 0)], "m.json"))
+    for said in (
+        "Investigations by year",
+        first.sentence,
+        "2021",
+        "2020 forced labour",
+        "4.5",
+        "3-6",
+        "errs as m.json",
+    ):
         assert said in page.words
-    assert "svg" in page.tags
-    assert "figure" not in Page(render_tally("Cases by year", table, [], [], "")).tags
+    assert page.tags.count("table") == 2
+    assert page.tags.count("svg") == 1
+    assert page.tags.count("figure") == 1
+
+
+def test_tally_page_has_no_notes_without_estimates_and_no_chart_of_hidden_counts() -> None:
+    known = tally_by_hand("2020", 40, 20, 50, 10)
+    bare = Page(render_tally([known]))
+    assert "expected:" not in bare.words
+    assert bare.tags.count("table") == 1
+    hidden = replace(tally_by_hand("2021", 40, 2, 50, 10), below=5, expected={FL: Estimate(41.7, 38, 45)})
+    page = Page(render_tally([known, hidden]))
+    assert "svg" not in page.tags
+    assert "<5" in page.words
+    assert "41.7" not in page.words
+    assert "No investigations" in Page(render_tally([])).words
 
 
 @pytest.fixture(scope="module")
@@ -350,4 +382,4 @@ def test_missing_matplotlib_says_what_to_install(
         render_evaluation(evaluation, predictions)
     # Explanations and tables need no chart.
     assert "doubt" in render_explanations(attach([predict_by_hand("doubt", FL, FL)], [explain_by_hand()]))
-    assert "Years" in render_tally("Years", [["year"], ["2020"]], [], [], "")
+    assert "<5" in Page(render_tally([replace(tally_by_hand("2020", 4, 9, 9, 9), below=5)])).words

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from tipnlp.language import LANGUAGES
 from tipnlp.lexicon import Lexicon, Pattern, load_lexicon
-from tipnlp.preprocess import expand_ranges, hash_text, load_blank
-from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable
+from tipnlp.preprocess import hash_text, load_blank
+from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable, expand_ranges
 from tipnlp.wordindex import WordIndex
 
 Ints = NDArray[np.int64]
@@ -46,9 +46,18 @@ class ConceptHits:
 
 
 class LanguageMatcher:
-    """Matches the patterns of one language against the tokens of one table."""
+    """Matches the patterns of one language against the tokens of one table.
 
-    def __init__(self, patterns: Sequence[Pattern], names: Sequence[str], table: TokenTable) -> None:
+    Args:
+        patterns: of the language, every element a single token.
+        names: of all concepts.
+        table: the distinct tokens.
+        sample: rows of the table as they follow in some text: they tell which words are frequent.
+    """
+
+    def __init__(
+        self, patterns: Sequence[Pattern], names: Sequence[str], table: TokenTable, sample: NDArray[np.int32]
+    ) -> None:
         numbers: dict[frozenset[str], int] = {}
         longest = max(len(p.elements) for p in patterns)
         self._elements = np.full((len(patterns), longest), -1, dtype=np.int64)
@@ -71,6 +80,23 @@ class LanguageMatcher:
         self._candidates = GrowingArray(np.int64)
         self._candidate_ends = GrowingArray(np.int64)
         self._candidate_ends.append(np.zeros(2, dtype=np.int64))
+        # For each token the patterns whose anchor it fits: the element of a pattern that is met least often.
+        self._anchored: dict[int, list[int]] = defaultdict(list)
+        self._anchors = GrowingArray(np.int64)
+        self._anchor_ends = GrowingArray(np.int64)
+        self._anchor_ends.append(np.zeros(2, dtype=np.int64))
+        for i, anchor in enumerate(self._choose_anchors(sample).tolist()):
+            self._anchored[anchor].append(i)
+
+    def _choose_anchors(self, sample: NDArray[np.int32]) -> Ints:
+        """Return the element of each pattern that the sample has least often: a wrong guess costs time, no match."""
+        rows, counts = np.unique(sample, return_counts=True)
+        often = np.zeros(self._index.size)
+        for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+            often[self._index.find_elements(self._table.texts[row])] += count
+        common = np.where(self._elements >= 0, often[self._elements], np.inf)
+        anchors: Ints = self._elements[np.arange(len(common)), common.argmin(axis=1)]
+        return anchors
 
     def find_hits(self, rows: NDArray[np.int32], sentences: NDArray[np.int32]) -> tuple[Ints, Ints, Ints]:
         """Return start, end and concept of every match, in no particular order."""
@@ -82,7 +108,9 @@ class LanguageMatcher:
         first, counts = ends[kind], ends[kind + 1] - ends[kind]
         starts = np.repeat(places, counts)
         patterns = self._candidates.view[expand_ranges(first, counts)]
-        last = starts
+        possible = self._find_possible(places, kind, starts, patterns, sentences)
+        last = starts = starts[possible]
+        patterns = patterns[possible]
         found: list[tuple[Ints, Ints, Ints]] = []
         for step in range(1, self._elements.shape[1] + 1):
             complete = self._sizes[patterns] == step
@@ -94,6 +122,20 @@ class LanguageMatcher:
             on = last >= 0
             starts, last, patterns = starts[on], last[on], patterns[on]
         return tuple(np.concatenate(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
+
+    def _find_possible(
+        self, places: Ints, kind: NDArray[np.int32], starts: Ints, patterns: Ints, sentences: NDArray[np.int32]
+    ) -> NDArray[np.bool_]:
+        """Return which candidates have the anchor of their pattern in their sentence: one in twenty or so."""
+        if not len(places):
+            return np.zeros(0, dtype=np.bool_)
+        ends = self._anchor_ends.view
+        first, counts = ends[kind], ends[kind + 1] - ends[kind]
+        base = sentences[places[0]]
+        present = np.zeros((sentences[places[-1]] - base + 1, len(self._sizes)), dtype=np.bool_)
+        present[np.repeat(sentences[places] - base, counts), self._anchors.view[expand_ranges(first, counts)]] = True
+        possible: NDArray[np.bool_] = present[sentences[starts] - base, patterns]
+        return possible
 
     def _find_next(
         self, last: Ints, patterns: Ints, step: int, kinds: NDArray[np.int32], sentences: NDArray[np.int32]
@@ -127,6 +169,9 @@ class LanguageMatcher:
                 begun = [p for e in elements for p in self._beginning.get(e, ())]
                 self._candidates.append(np.array(begun, dtype=np.int64))
                 self._candidate_ends.append(np.array([len(self._candidates)], dtype=np.int64))
+                anchored = [p for e in elements for p in self._anchored.get(e, ())]
+                self._anchors.append(np.array(anchored, dtype=np.int64))
+                self._anchor_ends.append(np.array([len(self._anchors)], dtype=np.int64))
         self._kinds.append(np.array(kinds, dtype=np.int32))
 
 
@@ -136,6 +181,8 @@ class ConceptFinder:
     def __init__(self, lexicon: Lexicon | None = None) -> None:
         self._lexicon = lexicon or load_lexicon()
         self._matchers: WeakKeyDictionary[TokenTable, dict[str, LanguageMatcher]] = WeakKeyDictionary()
+        # Several features ask about the same batch, one after another.
+        self._found: WeakKeyDictionary[TokenBatch, ConceptHits] = WeakKeyDictionary()
 
     @property
     def hashes(self) -> NDArray[np.uint64]:
@@ -144,13 +191,18 @@ class ConceptFinder:
 
     def find_concepts(self, batch: TokenBatch) -> ConceptHits:
         """Return every concept found; overlapping hits of one concept count as one."""
+        if batch not in self._found:
+            self._found[batch] = self._search_batch(batch)
+        return self._found[batch]
+
+    def _search_batch(self, batch: TokenBatch) -> ConceptHits:
         codes = np.array([LANGUAGES.index(c) if c in LANGUAGES else -1 for c in batch.languages], dtype=np.int64)
         lengths = np.diff(batch.offsets)
         sentences = batch.sentences
         found: list[tuple[Ints, Ints, Ints]] = []
         for code in np.unique(codes[codes >= 0]):
             which = np.flatnonzero(codes == code)
-            matcher = self._get_matcher(LANGUAGES[code], batch.table)
+            matcher = self._get_matcher(LANGUAGES[code], batch)
             if len(which) == len(batch):
                 found.append(matcher.find_hits(batch.rows, sentences))
                 continue
@@ -159,11 +211,11 @@ class ConceptFinder:
             found.append((places[starts], places[ends - 1] + 1, concepts))
         return _merge_hits(found, batch)
 
-    def _get_matcher(self, language: str, table: TokenTable) -> LanguageMatcher:
-        matchers = self._matchers.setdefault(table, {})
+    def _get_matcher(self, language: str, batch: TokenBatch) -> LanguageMatcher:
+        matchers = self._matchers.setdefault(batch.table, {})
         if language not in matchers:
             patterns = expand_patterns(language, self._lexicon.patterns[language])
-            matchers[language] = LanguageMatcher(patterns, self._lexicon.names, table)
+            matchers[language] = LanguageMatcher(patterns, self._lexicon.names, batch.table, batch.rows)
         return matchers[language]
 
 

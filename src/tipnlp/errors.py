@@ -9,10 +9,12 @@
     ├── OutputError           a target that must not or cannot be written
     ├── CorpusError           labelled data that cannot be trained on or evaluated
     ├── LexiconError          a faulty concept lexicon
+    ├── WorkerError           a process that works for us has died
     ├── ModelError            a model folder that cannot be used
     │   ├── ModelFormatError  not a model folder, or of another format
     │   ├── ModelVersionError made with versions that may give other results
     │   └── UnsafeModelError  changed since it was saved, or asks for unknown code
+    ├── ClusterError          a cluster that cannot be used, or was lost
     └── MissingExtraError     an optional library is not installed
 
 Messages name files, lines, case ids and the way out; never the text of a case.
@@ -64,6 +66,10 @@ class LexiconError(TipnlpError):
     """A faulty concept lexicon."""
 
 
+class WorkerError(TipnlpError):
+    """A process that works for us has died."""
+
+
 class ModelError(TipnlpError):
     """A model folder that cannot be used."""
 
@@ -78,6 +84,10 @@ class ModelVersionError(ModelError):
 
 class UnsafeModelError(ModelError):
     """A model that was changed since it was saved, or that asks for unknown code."""
+
+
+class ClusterError(TipnlpError):
+    """A cluster that cannot be used, or was lost on the way."""
 
 
 class MissingExtraError(TipnlpError):

@@ -206,7 +206,7 @@ def _trace_family(
 ) -> Iterable[tuple[int, int, int, str, float]]:
     """Yield document, first and last token, term and value of what one family adds."""
     placed = family.place_features(batch)
-    columns = family.find_columns(placed)
+    columns = family.find_columns(placed.hashes).astype(np.int64)
     kept = np.flatnonzero(columns >= 0)
     starts, ends, columns = placed.starts[kept], placed.ends[kept], columns[kept]
     if not len(kept):

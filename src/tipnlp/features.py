@@ -16,28 +16,30 @@ holds no readable word, and nothing that only one case says.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Self
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from tipnlp.concepts import ConceptFinder, ConceptHits
-from tipnlp.hashing import Hashes, combine, find_hashes, hash_substrings
+from tipnlp.hashing import Hashes, HashIndex, combine, hash_substrings
 from tipnlp.lexicon import load_lexicon
-from tipnlp.preprocess import expand_ranges
-from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable
+from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable, expand_ranges
 
 # Each family hashes from a seed of its own, so that no word is mistaken for a pair.
 PAIR_SEED, SUBWORD_SEED, CONCEPT_SEED, CONCEPT_PAIR_SEED, NEGATED_SEED = (np.uint64(n) for n in range(1, 6))
 
 NEGATION = "negation"
+
+# So many texts are worked on at a time when there are more of them: the arrays in between stay small.
+WINDOW = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,40 @@ class PlacedFeatures:
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     hashes: Hashes
+
+
+class GroupCounts:
+    """In how many groups each hash occurs, counted window by window; no group may be in two windows."""
+
+    def __init__(self) -> None:
+        self._hashes: Hashes = np.zeros(0, dtype=np.uint64)
+        self._counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._pending: list[tuple[Hashes, NDArray[np.int64]]] = []
+
+    def add_window(self, groups: NDArray[np.int64], documents: NDArray[np.int64], hashes: Hashes) -> None:
+        """Add the features of some texts: document and hash of each, and the group of each document."""
+        owners = groups[documents]
+        order = np.lexsort((owners, hashes))
+        hashes, owners = hashes[order], owners[order]
+        fresh = np.ones(len(hashes), dtype=np.bool_)
+        fresh[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
+        distinct, counts = np.unique(hashes[fresh], return_counts=True)
+        self._pending.append((distinct, counts))
+        # To merge when as much is waiting as is merged keeps the whole at n log n.
+        if sum(len(waiting) for waiting, _ in self._pending) > len(self._hashes):
+            self.merge()
+
+    def merge(self) -> tuple[Hashes, NDArray[np.int64]]:
+        """Return the distinct hashes, sorted, and the number of groups of each."""
+        parts = [(self._hashes, self._counts), *self._pending]
+        hashes, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.argsort(hashes, kind="stable")
+        hashes, counts = hashes[order], counts[order]
+        starts = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])) if len(hashes) else np.zeros(0, np.int64)
+        self._hashes = hashes[starts]
+        self._counts = np.add.reduceat(counts, starts) if len(starts) else counts
+        self._pending = []
+        return self._hashes, self._counts
 
 
 class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]
@@ -73,61 +109,111 @@ class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc
 
     def fit(self, X: TokenBatch, y: Any = None) -> Self:
         """Choose the features that occur in at least `min_groups` groups."""
-        documents, hashes = self._list_features(X)
-        groups = X.groups[documents]
-        order = np.lexsort((groups, hashes))
-        hashes, groups = hashes[order], groups[order]
-        new_hash = np.ones(len(hashes), dtype=np.bool_)
-        new_hash[1:] = hashes[1:] != hashes[:-1]
-        new_pair = new_hash.copy()
-        new_pair[1:] |= groups[1:] != groups[:-1]
-        starts = np.flatnonzero(new_hash)
-        counts = np.add.reduceat(new_pair, starts, dtype=np.int64) if len(starts) else starts
-        kept = counts >= self.min_groups
-        self.hashes_: Hashes = hashes[starts][kept]
-        self.idf_: NDArray[np.float64] = np.log((1 + len(np.unique(X.groups))) / (1 + counts[kept])) + 1
+        kept = GroupCounts()
+        for window in X.split_by_group(WINDOW):
+            kept.add_window(window.groups, *self._list_presence(window))
+        hashes, counts = kept.merge()
+        chosen = counts >= self.min_groups
+        self.hashes_: Hashes = hashes[chosen]
+        self.idf_: NDArray[np.float64] = np.log((1 + len(np.unique(X.groups))) / (1 + counts[chosen])) + 1
         return self
 
     def transform(self, X: TokenBatch) -> csr_matrix:
         """Return the weighted counts: one row a text, one column a kept feature."""
         check_is_fitted(self)
-        counts = self._count_features(X)
-        counts.data = np.log1p(counts.data)
-        counts.data *= self.idf_[counts.indices]
-        if self.normalize:
-            lengths = np.sqrt(np.add.reduceat(np.append(counts.data**2, 0.0), counts.indptr[:-1]))
-            lengths[np.diff(counts.indptr) == 0] = 1.0
-            counts.data /= np.repeat(lengths, np.diff(counts.indptr))
-        counts.data *= self.weight
+        if len(X) <= WINDOW:
+            return self._weigh_counts(X)
+        return vstack([self._weigh_counts(window) for window in X.split(WINDOW)], format="csr")
+
+    def _weigh_counts(self, batch: TokenBatch) -> csr_matrix:
+        values = self._dampen_counts(batch)
+        scale = self.weight / self._measure_rows(values)
+        values.data *= self.idf_[values.indices]
+        values.data *= np.repeat(scale, np.diff(values.indptr))
+        return values.astype(np.float32)
+
+    def score(self, batch: TokenBatch, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `transform(batch) @ coefficients` without making the matrix, shape `(n, k)`.
+
+        Args:
+            batch: the tokens of `n` texts.
+            coefficients: shape `(features, k)`.
+        """
+        values = self._dampen_counts(batch)
+        scores: NDArray[np.float64] = values @ (coefficients * self.idf_[:, None])
+        return scores * (self.weight / self._measure_rows(values))[:, None]
+
+    def _dampen_counts(self, batch: TokenBatch) -> csr_matrix:
+        """Return log(1 + count) of each feature: from a table, because counts are small whole numbers."""
+        counts = self._count_features(batch)
+        whole = counts.data.astype(np.int32)
+        counts.data = np.log1p(np.arange(whole.max(initial=0) + 1))[whole]
         return counts
+
+    def _measure_rows(self, values: csr_matrix) -> NDArray[np.float64]:
+        """Return what each row is divided by: its length after weighting by rarity, 1 for an empty one."""
+        if not self.normalize:
+            return np.ones(values.shape[0])
+        squares = csr_matrix((values.data**2, values.indices, values.indptr), shape=values.shape)
+        lengths = np.sqrt(squares @ self.idf_**2)
+        lengths[lengths == 0] = 1.0
+        return np.asarray(lengths)
 
     @abstractmethod
     def place_features(self, batch: TokenBatch) -> PlacedFeatures:
         """Return every feature in the batch with its place, repeated as it is repeated."""
 
-    def find_columns(self, placed: PlacedFeatures) -> NDArray[np.int64]:
-        """Return the column of each placed feature, -1 where it is not kept."""
-        return find_hashes(placed.hashes, self.hashes_)
+    def find_columns(self, hashes: Hashes) -> NDArray[np.int32]:
+        """Return the column of each hash, -1 where the feature is not kept."""
+        index: tuple[Hashes, HashIndex] | None = getattr(self, "_index", None)
+        if index is None or index[0] is not self.hashes_:
+            index = self._index = self.hashes_, HashIndex(self.hashes_)
+        return index[1].find(hashes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out of a saved model what is worked out anew."""
+        return {
+            name: value for name, value in super().__getstate__().items() if name not in ("_index", "_last", "_memory")
+        }
 
     def name_features(self) -> Mapping[int, str]:
         """Return names of features by hash, for families whose tokens do not name them."""
         return {}
 
+    def measure_unseen(self, batch: TokenBatch) -> NDArray[np.float64]:
+        """Return which share of each text, weighted by rarity, is not kept; 0 for a text without features."""
+        documents, columns = self._place_columns(batch)
+        weights = np.where(columns >= 0, self.idf_[columns], self._highest_idf)
+        return share_weights(documents, weights, columns < 0, len(batch))
+
+    @property
+    def _highest_idf(self) -> float:
+        """The rarity of what was never seen: no feature that is kept is rarer."""
+        return float(self.idf_.max(initial=0.0))
+
     def _list_features(self, batch: TokenBatch) -> tuple[NDArray[np.int64], Hashes]:
         placed = self.place_features(batch)
         return batch.documents[placed.starts].astype(np.int64), placed.hashes
 
+    def _list_presence(self, batch: TokenBatch) -> tuple[NDArray[np.int64], Hashes]:
+        """Return document and hash of every feature that is in the batch, repeated or not."""
+        return self._list_features(batch)
+
+    def _place_columns(self, batch: TokenBatch) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Return document and column of every feature; the last batch is remembered, it is asked for again."""
+        known: tuple[Any, Any] | None = getattr(self, "_last", None)
+        if known is None or known[0]() is not batch:
+            documents, hashes = self._list_features(batch)
+            known = self._last = ref(batch), (documents, self.find_columns(hashes))
+        found: tuple[NDArray[np.int64], NDArray[np.int32]] = known[1]
+        return found
+
     def _count_features(self, batch: TokenBatch) -> csr_matrix:
-        documents, hashes = self._list_features(batch)
-        return count_entries(documents, find_hashes(hashes, self.hashes_), (len(batch), len(self.hashes_)))
+        return count_entries(*self._place_columns(batch), (len(batch), len(self.hashes_)))
 
 
 class TokenFeatures(HashedFeatures):
     """Features that depend on a token alone: worked out once per distinct token."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the memory out of a saved model."""
-        return {k: v for k, v in super().__getstate__().items() if k != "_memory"}
 
     @abstractmethod
     def _hash_tokens(self, texts: Sequence[str], ids: Hashes) -> tuple[Hashes, NDArray[np.int64]]:
@@ -141,23 +227,31 @@ class TokenFeatures(HashedFeatures):
         starts = np.repeat(np.arange(len(batch.rows)), chosen)
         return PlacedFeatures(starts, starts + 1, hashes[expand_ranges(np.cumsum(counts)[inverse] - chosen, chosen)])
 
+    def _list_presence(self, batch: TokenBatch) -> tuple[NDArray[np.int64], Hashes]:
+        tokens = count_tokens(batch)
+        rows, inverse = np.unique(tokens.indices, return_inverse=True)
+        hashes, counts = self._hash_tokens([batch.table.texts[row] for row in rows.tolist()], batch.table.ids[rows])
+        chosen = counts[inverse]
+        documents = np.repeat(np.arange(len(batch)), np.diff(tokens.indptr))
+        return np.repeat(documents, chosen), hashes[expand_ranges(np.cumsum(counts)[inverse] - chosen, chosen)]
+
     def _count_features(self, batch: TokenBatch) -> csr_matrix:
-        tokens = count_entries(batch.documents, batch.rows, (len(batch), len(batch.table)))
-        return tokens @ self._get_columns(batch.table)
+        return count_tokens(batch) @ self._get_columns(batch.table)
 
     def _get_columns(self, table: TokenTable) -> csr_matrix:
         """Return the kept features of each table row, as a matrix of ones."""
         memory: ColumnMemory | None = getattr(self, "_memory", None)
         if memory is None or memory.hashes is not self.hashes_:
-            memory = self._memory = ColumnMemory(self.hashes_)
+            memory = self._memory = ColumnMemory(self.hashes_, self.find_columns)
         return memory.extend_columns(table, self._hash_tokens)
 
 
 class ColumnMemory:
     """The kept features of every table row seen so far."""
 
-    def __init__(self, hashes: Hashes) -> None:
+    def __init__(self, hashes: Hashes, find_columns: Callable[[Hashes], NDArray[np.int32]]) -> None:
         self.hashes = hashes
+        self._find_columns = find_columns
         self._stores: WeakKeyDictionary[TokenTable, tuple[GrowingArray, GrowingArray]] = WeakKeyDictionary()
 
     def extend_columns(self, table: TokenTable, hash_tokens: Any) -> csr_matrix:
@@ -170,12 +264,12 @@ class ColumnMemory:
         known = len(ends) - 1
         if known < len(table):
             hashes, counts = hash_tokens(table.texts[known:], table.ids[known:])
-            places = find_hashes(hashes, self.hashes)
+            places = self._find_columns(hashes)
             hit = places >= 0
             columns.append(places[hit])
             totals = np.concatenate([[0], np.cumsum(hit)])[np.cumsum(counts)]
             ends.append(ends.view[-1] + totals)
-        data = np.ones(len(columns))
+        data = np.ones(len(columns), dtype=np.int32)
         return csr_matrix((data, columns.view, ends.view), shape=(len(table), len(self.hashes)), copy=False)
 
 
@@ -183,6 +277,14 @@ class Words(TokenFeatures):
     """Single tokens, in lower case, masked."""
 
     kind = "word"
+
+    def measure_unseen(self, batch: TokenBatch) -> NDArray[np.float64]:
+        """Return which share of each text is not kept, worked out once per distinct token."""
+        columns = self._get_columns(batch.table)
+        known = np.diff(columns.indptr) > 0
+        weights = np.full(len(batch.table), self._highest_idf)
+        weights[known] = self.idf_[columns.indices]
+        return share_weights(batch.documents, weights[batch.rows], ~known[batch.rows], len(batch))
 
     def _hash_tokens(self, texts: Sequence[str], ids: Hashes) -> tuple[Hashes, NDArray[np.int64]]:
         return ids, np.ones(len(ids), dtype=np.int64)
@@ -321,13 +423,33 @@ def find_negated(hits: ConceptHits, batch: TokenBatch, reach: int) -> NDArray[np
     return result
 
 
+def share_weights(
+    documents: NDArray[Any], weights: NDArray[np.float64], chosen: NDArray[np.bool_], size: int
+) -> NDArray[np.float64]:
+    """Return for each of `size` texts which share of the weights listed for it is chosen."""
+    total = np.bincount(documents, weights=weights, minlength=size)
+    part = np.bincount(documents, weights=weights * chosen, minlength=size)
+    return np.divide(part, total, out=np.zeros(size), where=total > 0)
+
+
+# Several families count the tokens of the same batch, one after another.
+_COUNTED: WeakKeyDictionary[TokenBatch, csr_matrix] = WeakKeyDictionary()
+
+
+def count_tokens(batch: TokenBatch) -> csr_matrix:
+    """Return how often each distinct token stands in each text of a batch."""
+    if batch not in _COUNTED:
+        _COUNTED[batch] = count_entries(batch.documents, batch.rows, (len(batch), len(batch.table)))
+    return _COUNTED[batch]
+
+
 def count_entries(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> csr_matrix:
     """Count how often each (row, column) is listed; entries with a column below 0 are left out."""
     keys = rows.astype(np.int64) * shape[1] + columns
     distinct, counts = np.unique(keys[columns >= 0], return_counts=True)
     indptr = np.searchsorted(distinct, np.arange(shape[0] + 1) * np.int64(shape[1]))
     indices = (distinct % shape[1]) if shape[1] else distinct
-    return csr_matrix((counts.astype(np.float64), indices, indptr), shape=shape)
+    return csr_matrix((counts.astype(np.int32), indices.astype(np.int32), indptr.astype(np.int32)), shape=shape)
 
 
 @cache

@@ -60,10 +60,30 @@ def hash_substrings(words: Sequence[str], shortest: int, longest: int) -> tuple[
     return hashes[valid], counts.astype(np.int64)
 
 
-def find_hashes(wanted: Hashes, kept: Hashes) -> NDArray[np.int64]:
-    """Return the place of each wanted hash in the sorted array `kept`, or -1."""
-    if not len(kept):
-        return np.full(len(wanted), -1, dtype=np.int64)
-    places = np.searchsorted(kept, wanted)
-    places[places == len(kept)] = 0
-    return np.where(kept[places] == wanted, places, -1)
+class HashIndex:
+    """Finds 64-bit hashes in a sorted array of them, several times faster than by bisection.
+
+    The leading bits of a hash, which are as good as random, name a bucket of the array that
+    holds one or two hashes, rarely more.
+    """
+
+    def __init__(self, kept: Hashes) -> None:
+        self._kept = kept
+        bits = max(1, len(kept).bit_length() + 1)
+        self._shift = np.uint64(64 - bits)
+        buckets = np.arange(2**bits + 1, dtype=np.uint64)
+        self._starts = np.searchsorted(kept >> self._shift, buckets).astype(np.int32)
+
+    def find(self, wanted: Hashes) -> NDArray[np.int32]:
+        """Return the place of each wanted hash in the array, or -1."""
+        bucket = (wanted >> self._shift).astype(np.int64)
+        places, ends = self._starts[bucket], self._starts[bucket + 1]
+        found = np.full(len(wanted), -1, dtype=np.int32)
+        open_ = np.flatnonzero(places < ends)
+        while len(open_):
+            at = places[open_]
+            hit = self._kept[at] == wanted[open_]
+            found[open_[hit]] = at[hit]
+            places[open_] += 1
+            open_ = open_[~hit & (at + 1 < ends[open_])]
+        return found

@@ -10,6 +10,9 @@ LANGUAGES = ("en", "fr", "de", "lb")
 # The opening of a text settles its language; reading more only costs time.
 SAMPLE_CHARACTERS = 300
 
+# Telling one language of many takes more of the text.
+LONG_SAMPLE_CHARACTERS = 1000
+
 
 @cache
 def _load_identifier(languages: tuple[str, ...] | None) -> Any:
@@ -29,5 +32,5 @@ def detect_language(text: str) -> str:
 
 def detect_any_language(text: str) -> str:
     """Return the code of the most likely of the 97 languages that py3langid knows."""
-    code: str = _load_identifier(None).classify(text)[0]
+    code: str = _load_identifier(None).classify(text[:LONG_SAMPLE_CHARACTERS])[0]
     return code

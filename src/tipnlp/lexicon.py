@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -89,7 +89,32 @@ def load_lexicon() -> Lexicon:
     for concept in concepts:
         if concept.group not in GROUPS:
             raise LexiconError(f"concepts.toml: {concept.name}: group {concept.group!r} is not one of {GROUPS}")
-    return Lexicon(concepts, {lang: _read_patterns(lang, set(table)) for lang in LANGUAGES})
+    return Lexicon(concepts, PatternFiles(frozenset(table)))
+
+
+class PatternFiles(Mapping[str, tuple[Pattern, ...]]):
+    """The patterns of each language; a file is read when its language is first asked for.
+
+    Args:
+        concepts: the names of all concepts.
+    """
+
+    def __init__(self, concepts: frozenset[str]) -> None:
+        self._concepts = concepts
+        self._read: dict[str, tuple[Pattern, ...]] = {}
+
+    def __getitem__(self, language: str) -> tuple[Pattern, ...]:
+        if language not in LANGUAGES:
+            raise KeyError(language)
+        if language not in self._read:
+            self._read[language] = _read_patterns(language, self._concepts)
+        return self._read[language]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(LANGUAGES)
+
+    def __len__(self) -> int:
+        return len(LANGUAGES)
 
 
 def _read_toml(name: str) -> dict[str, Any]:
@@ -99,7 +124,7 @@ def _read_toml(name: str) -> dict[str, Any]:
         raise LexiconError(f"{name}.toml: {error}") from None
 
 
-def _read_patterns(language: str, concepts: set[str]) -> tuple[Pattern, ...]:
+def _read_patterns(language: str, concepts: frozenset[str]) -> tuple[Pattern, ...]:
     table = _read_toml(language)
     if unknown := set(table["concepts"]) ^ concepts:
         raise LexiconError(f"{language}.toml: concepts differ from concepts.toml: {', '.join(sorted(unknown))}")

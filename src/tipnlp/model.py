@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ class Manifest:
     seen_sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """A pipeline from cases to calibrated probabilities, with its manifest.
 
@@ -117,12 +118,22 @@ class Model:
         batch: TokenBatch = self.pipeline["preprocess"].transform(cases)
         return batch
 
+    @cached_property
+    def coefficients(self) -> list[NDArray[np.float64]]:
+        """The weights of each family of features, shape `(features, 3)`, columns in the order of `LABELS`."""
+        ordered = self.classifier.coef_[self.columns].T
+        ends = np.cumsum([len(family.hashes_) for _, family in self.features.transformer_list])
+        return [np.ascontiguousarray(part) for part in np.split(ordered, ends[:-1])]
+
     def score_batch(self, batch: TokenBatch) -> NDArray[np.float64]:
-        """Return calibrated log-odds, shape `(n, 3)`, columns in the order of `LABELS`."""
-        if not len(batch):
-            return np.zeros((0, len(LABELS)))
-        scores: NDArray[np.float64] = self.classifier.decision_function(self.features.transform(batch))
-        return scores[:, self.columns]
+        """Return calibrated log-odds, shape `(n, 3)`, columns in the order of `LABELS`.
+
+        They are those of the pipeline, without making its matrix.
+        """
+        scores = np.tile(self.classifier.intercept_[self.columns], (len(batch), 1))
+        for (_, family), coefficients in zip(self.features.transformer_list, self.coefficients, strict=True):
+            scores += family.score(batch, coefficients)
+        return scores
 
     def predict_probabilities(self, cases: Sequence[Case | str]) -> NDArray[np.float64]:
         """Return calibrated probabilities, shape `(n, 3)`, columns in the order of `LABELS`."""

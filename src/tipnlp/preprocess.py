@@ -25,7 +25,7 @@ from spacy.strings import StringStore
 from tipnlp.cases import Case
 from tipnlp.language import LANGUAGES, detect_language
 from tipnlp.lexicon import load_origins
-from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable
+from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable, expand_ranges
 from tipnlp.wordindex import WordIndex
 
 # A mask replaces what identifies a person or a sum. Order matters: the last that fits wins.
@@ -255,17 +255,6 @@ def tokenize_cases(cases: Sequence[Case], memory: TokenMemory) -> tuple[NDArray[
     for which, rows in parts:
         flat[expand_ranges(offsets[which], lengths[which])] = rows
     return flat, offsets
-
-
-def expand_ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the indices of several ranges, one after another.
-
-    >>> expand_ranges(np.array([5, 0]), np.array([2, 3])).tolist()
-    [5, 6, 0, 1, 2]
-    """
-    ends = np.cumsum(lengths)
-    places: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
-    return places
 
 
 def number_groups(cases: Sequence[Case]) -> NDArray[np.int64]:

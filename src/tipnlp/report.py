@@ -12,10 +12,10 @@ from typing import Any
 from tipnlp.cases import LABELS
 from tipnlp.comparison import Change, Comparison
 from tipnlp.confidence import Confidence
-from tipnlp.decision import Promise
 from tipnlp.evaluation import Evaluation
 from tipnlp.model import Manifest
 from tipnlp.prediction import Prediction
+from tipnlp.promise import Promise
 from tipnlp.seen import Leak
 from tipnlp.statistics import WIDE_INTERVAL, Interval, Proportion
 from tipnlp.tables import Rows, format_count, format_markdown, format_table

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from sklearn.pipeline import FeatureUnion
 
 from tipnlp.features import HashedFeatures, WordPairs, Words, get_finder
 from tipnlp.language import LANGUAGES, detect_any_language
-from tipnlp.lexicon import load_lexicon
+from tipnlp.lexicon import GROUPS, load_lexicon
 from tipnlp.tokens import TokenBatch
 
 TOO_LITTLE = "too little text"
@@ -31,7 +32,7 @@ MEASURES = ("unseen_words", "unseen_pairs")
 FEWEST_TOKENS = 8
 
 # From this share of unseen words on, a text may be of a fifth language.
-STRANGE = 0.25
+STRANGE = 0.35
 
 # A word or two of organs or marriage stand in other cases too: they must be a tenth of what is told.
 OUT_OF_SCOPE_SHARE = 0.1
@@ -43,6 +44,7 @@ TOLERATED = 0.001
 FEWEST_TELLING = 2
 
 # Groups of concepts that tell of a case; roles and words of the trade stand in any text.
+TELLING = "telling"
 TELLING_GROUPS = frozenset({"act", "means", "indicator", "exploitation", "exoneration", "neighbour", "notice"})
 
 
@@ -79,33 +81,31 @@ class Familiarity:
 
 def measure_familiarity(features: FeatureUnion, batch: TokenBatch) -> Familiarity:
     """Measure how much of each text of a batch the fitted features know."""
-    hits, concepts = get_finder().find_concepts(batch), load_lexicon().concepts
-    groups = np.array([concept.group for concept in concepts])[hits.concepts]
+    hits, masks = get_finder().find_concepts(batch), _mark_groups()
 
-    def count(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return np.bincount(hits.documents[chosen], minlength=len(batch))
+    def count(group: str) -> NDArray[np.int64]:
+        return np.bincount(hits.documents[masks[group][hits.concepts]], minlength=len(batch))
 
     return Familiarity(
         tokens=np.diff(batch.offsets),
         unseen_words=_measure_unseen(features, Words, batch),
         unseen_pairs=_measure_unseen(features, WordPairs, batch),
-        telling=count(np.isin(groups, list(TELLING_GROUPS))),
-        exploitation=count(groups == "exploitation"),
-        out_of_scope=count(groups == "out_of_scope"),
+        telling=count(TELLING),
+        exploitation=count("exploitation"),
+        out_of_scope=count("out_of_scope"),
     )
+
+
+@cache
+def _mark_groups() -> Mapping[str, NDArray[np.bool_]]:
+    """Return for each group, and for all that tell of a case together, which concepts belong to it."""
+    groups = np.array([concept.group for concept in load_lexicon().concepts])
+    return {**{group: groups == group for group in GROUPS}, TELLING: np.isin(groups, list(TELLING_GROUPS))}
 
 
 def _measure_unseen(features: FeatureUnion, kind: type[HashedFeatures], batch: TokenBatch) -> NDArray[np.float64]:
     family = next((each for _, each in features.transformer_list if type(each) is kind), None)
-    if family is None or not len(family.hashes_):
-        return np.zeros(len(batch))
-    placed = family.place_features(batch)
-    columns = family.find_columns(placed)
-    weights = np.where(columns >= 0, family.idf_[np.maximum(columns, 0)], family.idf_.max())
-    documents = batch.documents[placed.starts]
-    everything = np.bincount(documents, weights=weights, minlength=len(batch))
-    unseen = np.bincount(documents, weights=weights * (columns < 0), minlength=len(batch))
-    return unseen / np.maximum(everything, 1e-9)
+    return np.zeros(len(batch)) if family is None else family.measure_unseen(batch)
 
 
 def set_limits(familiarity: Familiarity, languages: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -154,7 +154,7 @@ def _find_little(candidates: Candidates) -> NDArray[np.bool_]:
 
 
 def _find_foreign(candidates: Candidates) -> NDArray[np.bool_]:
-    known = np.array([language in candidates.limits for language in candidates.languages])
+    known = np.array([language in candidates.limits for language in candidates.languages], dtype=np.bool_)
     # Asking for any of 97 languages is slow: only a text that reads as strange is asked about.
     strange = np.flatnonzero(known & (candidates.familiarity.unseen_words > STRANGE))
     known[strange] = [detect_any_language(candidates.texts[i]) in LANGUAGES for i in strange.tolist()]

@@ -7,7 +7,7 @@ dataset labels", 2021), which scores every label and estimates how many are wron
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -87,6 +87,8 @@ def find_suspects(cases: Sequence[Case], config: TrainingConfig | None = None, j
         CorpusError: no model can be trained on the cases; all faults are named at once.
     """
     rank, issue_filter = _import_cleanlab()
+    # Every case is asked about, however many there are.
+    config = replace(config or TrainingConfig(), max_judged=len(cases))
     probabilities = predict_out_of_fold(cases, config, jobs).probabilities
     given = index_labels(cases)
     # In trials with one label in twenty flipped, balanced labels and rare ones, this score ranked the flipped ones

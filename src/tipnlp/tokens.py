@@ -8,7 +8,7 @@ the flat arrays. Nothing here loops over tokens in Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 SENTENCE_ENDS = frozenset({".", "!", "?", ";", "…", "..."})
+
+
+def expand_ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the indices of several ranges, one after another.
+
+    >>> expand_ranges(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    ends = np.cumsum(lengths)
+    places: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+    return places
 
 
 class GrowingArray:
@@ -88,7 +99,7 @@ class TokenTable:
         return rows[inverse]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class TokenBatch:
     """The tokens of `n` texts.
 
@@ -130,6 +141,30 @@ class TokenBatch:
         starts[1:] = self.table.ends_sentence[self.rows]
         starts[self.offsets[1:-1]] += 1
         return np.cumsum(starts[:-1], dtype=np.int32)
+
+    def select(self, which: NDArray[np.int64]) -> TokenBatch:
+        """Return the batch of some of the texts, in the order asked for."""
+        lengths = np.diff(self.offsets)[which]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        rows = self.rows[expand_ranges(self.offsets[which], lengths)]
+        languages = [self.languages[i] for i in which.tolist()]
+        return TokenBatch(rows, offsets, languages, self.groups[which], self.table)
+
+    def split(self, size: int) -> Iterator[TokenBatch]:
+        """Yield batches of up to `size` texts, in order."""
+        for start in range(0, len(self), size):
+            yield self.select(np.arange(start, min(start + size, len(self))))
+
+    def split_by_group(self, size: int) -> Iterator[TokenBatch]:
+        """Yield batches of about `size` texts that keep groups together."""
+        order = np.argsort(self.groups, kind="stable")
+        ranked = self.groups[order]
+        start = 0
+        while start < len(order):
+            last = ranked[min(start + size, len(order)) - 1]
+            end = int(np.searchsorted(ranked, last, side="right"))
+            yield self.select(order[start:end])
+            start = end
 
     def read_texts(self, index: int) -> list[str]:
         """Return the token forms of one text (for tests and display)."""

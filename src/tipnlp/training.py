@@ -25,15 +25,19 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 
 from tipnlp.cases import LABELS, Case
 from tipnlp.corpus import is_labelled, pair_repeated_ids
-from tipnlp.decision import DEFAULT_THRESHOLDS, Promise, choose_thresholds, decide_cases
+from tipnlp.decision import DEFAULT_THRESHOLDS, decide_cases
 from tipnlp.errors import CorpusError, UsageError
 from tipnlp.evaluation import Evaluation, evaluate_predictions
 from tipnlp.features import ConceptPairs, Concepts, Subwords, WordPairs, Words
 from tipnlp.lexicon import fingerprint_lexicon
 from tipnlp.model import FORMAT, Manifest, Model, list_versions
 from tipnlp.preprocess import Preprocessor, resolve_language
+from tipnlp.promise import Promise, choose_thresholds
 from tipnlp.screening import Candidates, Familiarity, measure_familiarity, screen_cases, set_limits
 from tipnlp.seen import fingerprint_texts
+
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""The places of the cases that are trained on, and of those that are held out."""
 
 # A temperature outside of this range means that the folds were useless; it is not searched further.
 TEMPERATURES = (0.05, 20.0)
@@ -49,6 +53,7 @@ class TrainingConfig:
         seed: of the folds.
         min_groups: a feature is kept when it occurs in at least this many groups.
         regularization: C of the logistic regression; larger fits the corpus closer.
+        max_judged: with more cases than this, only as many folds are judged as it takes to have so many out of fold.
         min_precision: what each label's threshold must keep, with 95 % confidence; 0: no promise is made.
         group_weight: a case of a group of `n` counts `n ** -group_weight`: at 1 the group counts as one case in all.
         words, word_pairs, subwords, concepts, concept_pairs: the weight of each family; 0 leaves it out.
@@ -58,6 +63,7 @@ class TrainingConfig:
     seed: int = 0
     min_groups: int = 2
     regularization: float = 2.0
+    max_judged: int = 20_000
     min_precision: float = 0.0
     group_weight: float = 1.5
     words: float = 1.0
@@ -100,11 +106,13 @@ class CalibratedOutOfFold:
     """What models that have not seen a case's group say of it, as probabilities.
 
     Attributes:
+        cases: the cases that were judged: all of them, unless there are more than `TrainingConfig.max_judged`.
         probabilities: calibrated by one temperature, shape `(n, 3)`, columns in the order of `LABELS`.
         temperature: what the log-odds were divided by.
         familiarity: how much of the text the models know.
     """
 
+    cases: Sequence[Case]
     probabilities: NDArray[np.float64]
     temperature: float
     familiarity: Familiarity
@@ -176,17 +184,17 @@ def train_model(cases: Sequence[Case], config: TrainingConfig | None = None, job
     """
     config = config or TrainingConfig()
     cases = [resolve_language(case) for case in cases]
-    languages = [case.lang or "" for case in cases]
     found = predict_out_of_fold(cases, config, jobs)
-    gold = index_labels(cases)
+    languages = [case.lang or "" for case in found.cases]
+    gold = index_labels(found.cases)
     promises = choose_thresholds(found.probabilities, gold, config.min_precision) if config.min_precision else []
     thresholds = {promise.label: promise.threshold for promise in promises} or dict(DEFAULT_THRESHOLDS)
     limits = set_limits(found.familiarity, languages)
     likeliest = [LABELS[i] for i in found.probabilities.argmax(axis=1)]
-    candidates = Candidates([case.text for case in cases], languages, likeliest, found.familiarity, limits)
+    candidates = Candidates([case.text for case in found.cases], languages, likeliest, found.familiarity, limits)
     decisions = decide_cases(found.probabilities, thresholds, screen_cases(candidates))
     evaluation = evaluate_predictions(
-        cases, [d.label for d in decisions], [d.decision for d in decisions], ["lang"], found.probabilities
+        found.cases, [d.label for d in decisions], [d.decision for d in decisions], ["lang"], found.probabilities
     )
     pipeline = fit_pipeline(build_pipeline(config), cases, np.array([case.label for case in cases]), config)
     pipeline[-1].coef_ /= found.temperature
@@ -231,9 +239,17 @@ def predict_out_of_fold(
     check_cases(cases)
     cases = [resolve_language(case) for case in cases]
     labels = np.array([case.label for case in cases])
-    found = predict_folds(build_pipeline(config), cases, labels, split_folds(cases, config), config, jobs)
-    temperature = find_temperature(found.scores, index_labels(cases))
-    return CalibratedOutOfFold(softmax(found.scores / temperature, axis=1), temperature, found.familiarity)
+    folds = take_folds(split_folds(cases, config), config.max_judged)
+    found = predict_folds(build_pipeline(config), cases, labels, folds, config, jobs)
+    judged = [cases[i] for i in np.sort(np.concatenate([held_out for _, held_out in folds])).tolist()]
+    temperature = find_temperature(found.scores, index_labels(judged))
+    return CalibratedOutOfFold(judged, softmax(found.scores / temperature, axis=1), temperature, found.familiarity)
+
+
+def take_folds(folds: Sequence[Fold], enough: int) -> list[Fold]:
+    """Return the first folds that hold out `enough` cases together, or all of them."""
+    held_out = np.cumsum([len(places) for _, places in folds])
+    return list(folds[: int(np.searchsorted(held_out, enough)) + 1])
 
 
 def index_labels(cases: Sequence[Case]) -> NDArray[np.int64]:
@@ -281,7 +297,7 @@ def _list_some(ids: Sequence[str]) -> str:
     return ", ".join(ids[:LISTED_IDS]) + more
 
 
-def split_folds(cases: Sequence[Case], config: TrainingConfig) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def split_folds(cases: Sequence[Case], config: TrainingConfig) -> list[Fold]:
     """Split cases into folds that keep groups together and every label in every training part.
 
     With fewer groups in a label than folds, there are as many folds as groups.
@@ -304,11 +320,11 @@ def predict_folds(
     pipeline: Pipeline,
     cases: Sequence[Case],
     labels: NDArray[np.str_],
-    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    folds: Sequence[Fold],
     config: TrainingConfig,
     jobs: int = 1,
 ) -> OutOfFold:
-    """Return what models that have not seen its group say of every case."""
+    """Return what models that have not seen its group say of every case held out, in the order of the cases."""
     parts = Parallel(n_jobs=jobs)(delayed(_predict_fold)(pipeline, cases, labels, config, *fold) for fold in folds)
     places = np.argsort(np.concatenate([held_out for _, held_out in folds]))
     scores = np.concatenate([part.scores for part in parts])

@@ -10,6 +10,7 @@ class WordIndex:
     """Finds the elements that a token fits; each element is a set of words with wildcards."""
 
     def __init__(self, elements: Sequence[frozenset[str]]) -> None:
+        self.size = len(elements)
         self._exact: dict[str, list[int]] = defaultdict(list)
         self._prefixes: dict[str, list[int]] = defaultdict(list)
         self._suffixes: dict[str, list[int]] = defaultdict(list)

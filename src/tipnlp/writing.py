@@ -18,6 +18,7 @@ from typing import IO, Any
 from tipnlp.errors import MissingExtraError, OutputError, RecordError, UsageError
 
 STDOUT = "-"
+JSONL = ".jsonl"
 Record = Mapping[str, Any]
 WriteRecord = Callable[[Record], None]
 
@@ -63,6 +64,26 @@ def write_text(path: Path, text: str, *, force: bool = False) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+def encode_record(record: Record) -> bytes:
+    """Return a record as one line of JSON, without the end of the line."""
+    return _encode(dict(record)).encode()
+
+
+def check_target(path: Path) -> str:
+    """Return the ending of an output file.
+
+    Raises:
+        UsageError: it is not one that can be written.
+    """
+    ending = path.suffix.lower()
+    if ending not in WRITERS:
+        raise UsageError(f"{path}: unknown kind of output, expected {' '.join(WRITERS)} or -")
+    return ending
+
+
 @contextmanager
 def open_writer(target: str | Path, *, force: bool = False) -> Iterator[WriteRecord]:
     """Yield a function that writes one record to a `.jsonl`, `.csv` or `.parquet` file, or `-`.
@@ -77,19 +98,15 @@ def open_writer(target: str | Path, *, force: bool = False) -> Iterator[WriteRec
         sys.stdout.flush()
         return
     path = Path(target)
-    opener = WRITERS.get(path.suffix.lower())
-    if opener is None:
-        raise UsageError(f"{path}: unknown kind of output, expected {' '.join(WRITERS)} or -")
+    opener = WRITERS[check_target(path)]
     with replace_file(path, force=force) as temporary, temporary.open("wb") as stream, opener(stream) as write:
         yield write
 
 
 @contextmanager
 def _open_jsonl(stream: IO[bytes]) -> Iterator[WriteRecord]:
-    encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
-
     def write(record: Record) -> None:
-        stream.write(encode(dict(record)).encode() + b"\n")
+        stream.write(encode_record(record) + b"\n")
 
     yield write
     stream.flush()
@@ -160,7 +177,7 @@ def to_text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-WRITERS = {".jsonl": _open_jsonl, ".csv": _open_csv, ".parquet": _open_parquet}
+WRITERS = {JSONL: _open_jsonl, ".csv": _open_csv, ".parquet": _open_parquet}
 
 
 def flatten_record(record: Record) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,6 +16,7 @@ from tipnlp.cli.app import (
     EncodingOption,
     ForceOption,
     Inputs,
+    JobsOption,
     ModelOption,
     StrictOption,
     app,
@@ -21,9 +24,6 @@ from tipnlp.cli.app import (
     report_errors,
     say,
 )
-
-if TYPE_CHECKING:
-    from tipnlp.prediction import Prediction
 
 
 @app.command()
@@ -38,27 +38,39 @@ def predict(
         bool, typer.Option("--explain", help="Add the evidence: terms for and against with their places, concepts.")
     ] = False,
     with_text: Annotated[bool, typer.Option("--with-text", help="Keep the case text in the output.")] = False,
+    jobs: JobsOption = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an earlier run to the same output was broken off.")
+    ] = False,
     encoding: EncodingOption = "utf-8-sig",
     strict: StrictOption = False,
     force: ForceOption = False,
 ) -> None:
     """Label new case files: one prediction a case, with probabilities, decision and reason."""
-    from tipnlp.model import load_model
-    from tipnlp.prediction import predict_cases
+    from tipnlp.model import read_manifest
+    from tipnlp.prediction import predict_lines
     from tipnlp.reading import find_sources, read_cases
-    from tipnlp.writing import STDOUT, RejectsFile, name_rejects, open_writer
+    from tipnlp.runs import describe_run, open_run
+    from tipnlp.writing import STDOUT, RejectsFile, name_rejects
 
     with report_errors():
+        options = {"explain": explain, "with_text": with_text}
         if rejects is None and output != STDOUT:
             rejects = name_rejects(Path(output))
         rejected = RejectsFile(rejects, force=force)
         find_sources(inputs)
-        loaded = load_model(model)
-        with open_writer(output, force=force) as write:
-            on_reject = None if strict else rejected
-            cases = read_cases(inputs, encoding=encoding, on_reject=on_reject)
-            for prediction in _show_progress(predict_cases(loaded, cases, explain=explain)):
-                write(prediction.to_record(with_text=with_text))
+        cases = read_cases(inputs, encoding=encoding, on_reject=None if strict else rejected)
+        if output == STDOUT:
+            for line in show_progress(predict_lines(model, cases, jobs=jobs, **options)):
+                sys.stdout.buffer.write(line + b"\n")
+            sys.stdout.flush()
+        else:
+            run = describe_run(read_manifest(model).sha256, inputs, {**options, "encoding": encoding})
+            with open_run(Path(output), run, resume=resume, force=force) as lines:
+                # What an earlier try has done is read again, for its rejects, and passed over.
+                ahead = islice(cases, lines.done, None)
+                for line in show_progress(predict_lines(model, ahead, jobs=jobs, **options), lines.done):
+                    lines.write(line)
         rejected.close()
         if rejected.count:
             where = f", named in {rejects}" if rejects else ":\n" + rejected.describe()
@@ -66,9 +78,9 @@ def predict(
             leave(FINDINGS)
 
 
-def _show_progress(predictions: Iterable[Prediction]) -> Iterable[Prediction]:
+def show_progress(lines: Iterable[bytes], done: int = 0) -> Iterable[bytes]:
     """Show items and rate on standard error while they pass, silent when that is not a terminal."""
     from tqdm import tqdm
 
-    shown: Iterable[Prediction] = tqdm(predictions, unit=" cases", disable=None, leave=False, smoothing=0.1)
+    shown: Iterable[bytes] = tqdm(lines, unit=" cases", initial=done, disable=None, leave=False, smoothing=0.1)
     return shown
