@@ -171,7 +171,6 @@ def list_consistent(shown: dict[str, str], below: int, largest: int) -> list[tup
 COUNTS = st.tuples(*[st.integers(0, 9)] * 4)
 
 
-@pytest.mark.xfail(strict=True, reason="Tally.cells: with the total shown, 4 of <5 and 4 of <5 follow from all = 8")
 @settings(deadline=None, max_examples=300)
 @given(counts=COUNTS, below=st.integers(3, 6))
 def test_no_hidden_count_follows_from_what_is_shown(counts: tuple[int, ...], below: int) -> None:

@@ -182,6 +182,8 @@ class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc
 
     def measure_unseen(self, batch: TokenBatch) -> NDArray[np.float64]:
         """Return which share of each text, weighted by rarity, is not kept; 0 for a text without features."""
+        if not len(self.idf_):
+            return np.zeros(len(batch))
         documents, columns = self._place_columns(batch)
         weights = np.where(columns >= 0, self.idf_[columns], self._highest_idf)
         return share_weights(documents, weights, columns < 0, len(batch))

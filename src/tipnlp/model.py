@@ -204,7 +204,7 @@ def load_seen(folder: str | Path) -> SeenTexts:
     file = _check_file(path / SEEN_FILE, read_manifest(path).seen_sha256)
     try:
         return SeenTexts.load(file)
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise UnsafeModelError(f"{file}: refused: {error}") from None
 
 

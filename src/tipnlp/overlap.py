@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,8 +38,8 @@ class Overlap:
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a text without case, punctuation and white space."""
-    return WORD.findall(text.casefold())
+    """Return the words of a text without case, punctuation and white space, accents composed."""
+    return WORD.findall(unicodedata.normalize("NFC", text.casefold()))
 
 
 def hash_word(word: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +55,12 @@ class SeenTexts:
         Raises:
             ValueError: the file holds something else.
         """
-        with np.load(path, allow_pickle=False) as arrays:
-            words, sketches = arrays["words"], arrays["sketches"]
-        if words.dtype != np.uint64 or sketches.dtype != np.uint64 or sketches.shape != (len(words), SKETCH):
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                words, sketches = arrays["words"], arrays["sketches"]
+        except (BadZipFile, KeyError, TypeError) as error:
+            raise ValueError(f"not fingerprints of texts ({type(error).__name__})") from None
+        if not words.dtype == sketches.dtype == np.uint64 or words.ndim != 1 or sketches.shape != (len(words), SKETCH):
             raise ValueError("not fingerprints of texts")
         return cls(words, sketches)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tipnlp.cases import LABELS, REVIEW
-from tipnlp.errors import CorpusError
+from tipnlp.errors import CorpusError, UsageError
 from tipnlp.quantification import Estimate, estimate_from_errors, estimate_from_probabilities
 from tipnlp.statistics import Proportion
 
@@ -28,8 +28,11 @@ PHRASES = {
     "review": "{n} still to be reviewed by a person",
 }
 
-# A count that is hidden because it is small, and one that is hidden because the first would follow from it.
-HIDDEN_TOO = "x"
+# Stands for a sum that would give a hidden count away.
+HIDDEN = "x"
+
+# Below 3 there is nothing to hide: "fewer than 2" says 1.
+LEAST_HIDDEN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +72,9 @@ class Tally:
 
     @property
     def cells(self) -> dict[str, str]:
-        """The counts as they are shown, and `all`; no hidden count follows from the others."""
+        """The counts as they are shown, and `all`, which is hidden with any of them: else it would give them away."""
         shown = {name: self._show(count) for name, count in self.counts.items()}
-        small = [name for name, count in self.counts.items() if 0 < count < self.below]
-        others = [name for name, count in self.counts.items() if count and name not in small]
-        if len(small) == 1 and others:
-            shown[min(others, key=lambda name: self.counts[name])] = HIDDEN_TOO
-        alone = len(small) == 1 and not others
-        return {**shown, "all": f"<{self.below}" if alone else self._show(self.total)}
+        return {**shown, "all": HIDDEN if self.is_hidden else str(self.total)}
 
     def _show(self, count: int) -> str:
         return f"<{self.below}" if 0 < count < self.below else str(count)
@@ -109,7 +107,7 @@ class Tally:
 
 
 def _read_aloud(cell: str) -> str:
-    if cell == HIDDEN_TOO:
+    if cell == HIDDEN:
         return "an undisclosed number of"
     return cell.replace("<", "fewer than ")
 
@@ -169,7 +167,12 @@ def tally_counts(counts: Counts, confusion: NDArray[np.int64] | None = None, bel
         counts: what was counted.
         confusion: what the model called labelled cases: by gold label (row) and predicted label (column).
         below: counts smaller than this are hidden; 0: none is.
+
+    Raises:
+        UsageError: `below` is too small to hide anything.
     """
+    if 0 < below < LEAST_HIDDEN:
+        raise UsageError(f"counts below {below} cannot be hidden: one is all there is; give {LEAST_HIDDEN} or more")
     return [
         Tally(
             counts.column,

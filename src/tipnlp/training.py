@@ -197,8 +197,7 @@ def train_model(cases: Sequence[Case], config: TrainingConfig | None = None, job
         found.cases, [d.label for d in decisions], [d.decision for d in decisions], ["lang"], found.probabilities
     )
     pipeline = fit_pipeline(build_pipeline(config), cases, np.array([case.label for case in cases]), config)
-    pipeline[-1].coef_ /= found.temperature
-    pipeline[-1].intercept_ /= found.temperature
+    settle_weights(pipeline[-1], found.temperature)
     manifest = Manifest(
         format=FORMAT,
         id="",
@@ -217,6 +216,16 @@ def train_model(cases: Sequence[Case], config: TrainingConfig | None = None, job
     )
     seen = fingerprint_texts([case.text for case in cases])
     return TrainedModel(Model(pipeline, manifest, seen), evaluation, tuple(promises))
+
+
+def settle_weights(classifier: LogisticRegression, temperature: float) -> None:
+    """Divide weights by the temperature, and centre them: log-odds are then against all labels together.
+
+    What is common to all labels changes no probability. It is fitted in single precision, and kept in double.
+    """
+    for name in ("coef_", "intercept_"):
+        weights = getattr(classifier, name).astype(np.float64)
+        setattr(classifier, name, (weights - weights.mean(axis=0)) / temperature)
 
 
 def predict_out_of_fold(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tipnlp.cli.app import (
     DEFAULT_MODEL,
+    DONE,
     FINDINGS,
     EncodingOption,
     ForceOption,
@@ -24,6 +26,16 @@ from tipnlp.cli.app import (
     report_errors,
     say,
 )
+
+if TYPE_CHECKING:
+    from tipnlp.shards import ShardOptions
+
+
+class Backend(StrEnum):
+    """Where predictions are made."""
+
+    LOCAL = "local"
+    DASK = "dask"
 
 
 @app.command()
@@ -42,6 +54,10 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an earlier run to the same output was broken off.")
     ] = False,
+    backend: Annotated[
+        Backend, typer.Option(help="Where to work: on this machine, or on a Dask cluster (the output is a folder).")
+    ] = Backend.LOCAL,
+    address: Annotated[str, typer.Option(help="Of the Dask scheduler, as tcp://host:8786.")] = "",
     encoding: EncodingOption = "utf-8-sig",
     strict: StrictOption = False,
     force: ForceOption = False,
@@ -51,10 +67,15 @@ def predict(
     from tipnlp.prediction import predict_lines
     from tipnlp.reading import find_sources, read_cases
     from tipnlp.runs import describe_run, open_run
+    from tipnlp.shards import ShardOptions
     from tipnlp.writing import STDOUT, RejectsFile, name_rejects
 
     with report_errors():
         options = {"explain": explain, "with_text": with_text}
+        if backend is Backend.DASK:
+            check_cluster_options(output, address, rejects, jobs)
+            shards = ShardOptions(**options, encoding=encoding, strict=strict)
+            leave(predict_on_cluster(model, inputs, Path(output), address, shards, resume=resume, force=force))
         if rejects is None and output != STDOUT:
             rejects = name_rejects(Path(output))
         rejected = RejectsFile(rejects, force=force)
@@ -76,6 +97,42 @@ def predict(
             where = f", named in {rejects}" if rejects else ":\n" + rejected.describe()
             say(f"tipnlp: {rejected.count} records could not be used{where}")
             leave(FINDINGS)
+
+
+def check_cluster_options(output: str, address: str, rejects: Path | None, jobs: int) -> None:
+    """Refuse options that mean nothing on a cluster.
+
+    Raises:
+        UsageError: naming the option, and what to give instead.
+    """
+    from tipnlp.errors import UsageError
+    from tipnlp.writing import STDOUT
+
+    if not address:
+        raise UsageError("--backend dask needs the scheduler's address: --address tcp://host:8786")
+    if output == STDOUT:
+        raise UsageError("--backend dask writes a part for each input file: name a folder with -o")
+    if rejects is not None or jobs != 1:
+        raise UsageError("--rejects and --jobs are for this machine: on a cluster every part has its own rejects file")
+
+
+def predict_on_cluster(
+    model: Path,
+    inputs: list[str],
+    output: Path,
+    address: str,
+    options: ShardOptions,
+    *,
+    resume: bool,
+    force: bool,
+) -> int:
+    """Predict every input file as a part of its own on a cluster; return the exit status."""
+    from tipnlp.cluster import predict_shards
+
+    report = predict_shards(model, inputs, output, address, options=options, resume=resume, force=force, on_event=say)
+    for name, reason in report.failed.items():
+        say(f"tipnlp: {name}: {reason}")
+    return FINDINGS if report.failed or report.rejects else DONE
 
 
 def show_progress(lines: Iterable[bytes], done: int = 0) -> Iterable[bytes]:
