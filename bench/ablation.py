@@ -42,7 +42,7 @@ def main() -> None:
     rows = []
     for name, changes in ROWS.items():
         config = replace(DEFAULT, **changes)
-        scores = predict_folds(build_pipeline(config), corpus, labels, split_folds(corpus, config), config, jobs=1)
+        scores = predict_folds(build_pipeline(config), corpus, labels, split_folds(corpus, config), config, jobs=1).scores
         out_of_fold = np.array(LABELS)[scores.argmax(axis=1)]
         pipeline = fit_pipeline(build_pipeline(config), corpus, labels, config)
         found = tests.score(pipeline.predict(tests.cases), pipeline.predict(tests.pairs))

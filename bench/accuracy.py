@@ -74,7 +74,7 @@ def train_fasttext(corpus: Sequence[Case]) -> Predict:
 
 
 def train_spacy(corpus: Sequence[Case]) -> Predict:
-    """Train spaCy's text categoriser (the CPU default: bag of words)."""
+    """Train the text categoriser that spaCy adds by default."""
     spacy.util.fix_random_seed(0)
     nlp = spacy.blank("xx")
     categorizer = nlp.add_pipe("textcat")
@@ -97,7 +97,7 @@ TOOLS: dict[str, Callable[[Sequence[Case]], Predict]] = {
     "scikit-learn TF-IDF words 1-2": train_words,
     "scikit-learn TF-IDF words 1-2 + char_wb 3-5": train_characters,
     "fastText wordNgrams 2, subwords 3-5": train_fasttext,
-    "spaCy textcat (bag of words)": train_spacy,
+    "spaCy textcat (its default)": train_spacy,
 }
 
 

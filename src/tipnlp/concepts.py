@@ -45,6 +45,10 @@ class ConceptHits:
         return len(self.starts)
 
 
+# From a text of so many tokens it can be told which words are frequent.
+ENOUGH_TOKENS = 5000
+
+
 class LanguageMatcher:
     """Matches the patterns of one language against the tokens of one table.
 
@@ -80,27 +84,39 @@ class LanguageMatcher:
         self._candidates = GrowingArray(np.int64)
         self._candidate_ends = GrowingArray(np.int64)
         self._candidate_ends.append(np.zeros(2, dtype=np.int64))
-        # For each token the patterns whose anchor it fits: the element of a pattern that is met least often.
-        self._anchored: dict[int, list[int]] = defaultdict(list)
-        self._anchors = GrowingArray(np.int64)
-        self._anchor_ends = GrowingArray(np.int64)
-        self._anchor_ends.append(np.zeros(2, dtype=np.int64))
-        for i, anchor in enumerate(self._choose_anchors(sample).tolist()):
-            self._anchored[anchor].append(i)
+        # Of each kind of token its elements, and the patterns whose anchor it fits.
+        self._kind_elements: list[list[int]] = [[]]
+        self._sampled = 0
+        self._set_anchors(sample)
 
-    def _choose_anchors(self, sample: NDArray[np.int32]) -> Ints:
-        """Return the element of each pattern that the sample has least often: a wrong guess costs time, no match."""
+    def _set_anchors(self, sample: NDArray[np.int32]) -> None:
+        """Choose as anchor of each pattern the element that the sample has least often: a wrong guess costs time."""
+        self._sampled = len(sample)
         rows, counts = np.unique(sample, return_counts=True)
         often = np.zeros(self._index.size)
         for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
             often[self._index.find_elements(self._table.texts[row])] += count
         common = np.where(self._elements >= 0, often[self._elements], np.inf)
-        anchors: Ints = self._elements[np.arange(len(common)), common.argmin(axis=1)]
-        return anchors
+        anchors = self._elements[np.arange(len(common)), common.argmin(axis=1)]
+        self._anchored: dict[int, list[int]] = defaultdict(list)
+        for pattern, anchor in enumerate(anchors.tolist()):
+            self._anchored[anchor].append(pattern)
+        self._anchors = GrowingArray(np.int64)
+        self._anchor_ends = GrowingArray(np.int64)
+        self._anchor_ends.append(np.zeros(1, dtype=np.int64))
+        for elements in self._kind_elements:
+            self._add_anchors(elements)
+
+    def _add_anchors(self, elements: Sequence[int]) -> None:
+        anchored = [pattern for element in elements for pattern in self._anchored.get(element, ())]
+        self._anchors.append(np.array(anchored, dtype=np.int64))
+        self._anchor_ends.append(np.array([len(self._anchors)], dtype=np.int64))
 
     def find_hits(self, rows: NDArray[np.int32], sentences: NDArray[np.int32]) -> tuple[Ints, Ints, Ints]:
         """Return start, end and concept of every match, in no particular order."""
         self._learn_tokens()
+        if self._sampled < ENOUGH_TOKENS <= len(rows):
+            self._set_anchors(rows)
         kinds = self._kinds.view[rows]
         places = np.flatnonzero(kinds)
         ends = self._candidate_ends.view
@@ -169,9 +185,8 @@ class LanguageMatcher:
                 begun = [p for e in elements for p in self._beginning.get(e, ())]
                 self._candidates.append(np.array(begun, dtype=np.int64))
                 self._candidate_ends.append(np.array([len(self._candidates)], dtype=np.int64))
-                anchored = [p for e in elements for p in self._anchored.get(e, ())]
-                self._anchors.append(np.array(anchored, dtype=np.int64))
-                self._anchor_ends.append(np.array([len(self._anchors)], dtype=np.int64))
+                self._kind_elements.append(elements)
+                self._add_anchors(elements)
         self._kinds.append(np.array(kinds, dtype=np.int32))
 
 

@@ -28,7 +28,7 @@ from tipnlp.writing import encode_record
 WINDOW = 256
 
 # With several processes, cases are sent to them in tasks of this size, so many for each at a time.
-TASK, TASKS_AHEAD = 1024, 4
+TASK, TASKS_AHEAD = 512, 32
 
 # Digits of a probability that are written: more would claim more than a model knows.
 DIGITS = 4
