@@ -28,6 +28,8 @@ bench: $(READY) models/default/manifest.json
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python bench/accuracy.py
 	$(BIN)/python bench/ablation.py
+	$(BIN)/python bench/speed.py
+	$(BIN)/python bench/growth.py
 
 build: $(READY)
 	$(BIN)/python -m build --wheel --outdir dist

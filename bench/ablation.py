@@ -42,8 +42,8 @@ def main() -> None:
     rows = []
     for name, changes in ROWS.items():
         config = replace(DEFAULT, **changes)
-        scores = predict_folds(build_pipeline(config), corpus, labels, split_folds(corpus, config), config, jobs=1).scores
-        out_of_fold = np.array(LABELS)[scores.argmax(axis=1)]
+        judged = predict_folds(build_pipeline(config), corpus, labels, split_folds(corpus, config), config, jobs=1)
+        out_of_fold = np.array(LABELS)[judged.scores.argmax(axis=1)]
         pipeline = fit_pipeline(build_pipeline(config), corpus, labels, config)
         found = tests.score(pipeline.predict(tests.cases), pipeline.predict(tests.pairs))
         corpus_f1 = float(f1_score(labels[single], out_of_fold[single], average="macro"))
