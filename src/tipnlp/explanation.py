@@ -165,7 +165,11 @@ def explain_cases(model: Model, cases: Sequence[Case], labels: Sequence[str]) ->
         cases: `n` cases with their language filled in.
         labels: for each the label to explain, one of `LABELS`.
     """
-    batch = model.read_batch(cases)
+    return explain_batch(model, model.read_batch(cases), cases, labels)
+
+
+def explain_batch(model: Model, batch: TokenBatch, cases: Sequence[Case], labels: Sequence[str]) -> list[Explanation]:
+    """Explain cases whose tokens are read already; otherwise as `explain_cases`."""
     spans = np.concatenate([np.zeros((0, 2), dtype=np.int64), *map(locate_tokens, cases)])
     chosen = np.array([model.columns[LABELS.index(label)] for label in labels], dtype=np.int64)
     log_odds = model.score_batch(batch)[np.arange(len(cases)), [LABELS.index(label) for label in labels]]

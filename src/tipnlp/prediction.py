@@ -18,7 +18,7 @@ from scipy.special import softmax
 from tipnlp.cases import LABELS, Case
 from tipnlp.decision import decide_cases
 from tipnlp.errors import WorkerError
-from tipnlp.explanation import LISTED_TERMS, Explanation, explain_cases
+from tipnlp.explanation import LISTED_TERMS, Explanation, explain_batch
 from tipnlp.model import Model, load_model, read_manifest
 from tipnlp.preprocess import resolve_language
 from tipnlp.screening import Candidates, measure_familiarity, screen_cases
@@ -159,7 +159,7 @@ def predict_window(model: Model, cases: list[Case], *, explain: bool = False) ->
         limits=model.manifest.limits,
     )
     decisions = decide_cases(probabilities, model.manifest.thresholds, screen_cases(candidates))
-    explanations = explain_cases(model, cases, candidates.labels) if explain else [None] * len(cases)
+    explanations = explain_batch(model, batch, cases, candidates.labels) if explain else [None] * len(cases)
     for case, row, found, explanation in zip(cases, probabilities, decisions, explanations, strict=True):
         yield Prediction(
             case=case,

@@ -12,7 +12,7 @@ whole are kept, and the run goes on behind them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -137,10 +137,6 @@ def _finish_run(part: Path, target: Path, *, force: bool) -> None:
         part.replace(target)
         return
     with open_writer(target, force=force) as write, part.open("rb") as stream:
-        for record in _read_lines(stream):
+        for record in map(json.loads, stream):
             write(record)
     part.unlink()
-
-
-def _read_lines(stream: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    return map(json.loads, stream)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from tipnlp.errors import TipnlpError
+
+if TYPE_CHECKING:
+    from tipnlp.seen import Leak
+    from tipnlp.writing import RejectsFile
 
 DONE, FINDINGS, UNUSABLE = 0, 1, 2
 
@@ -36,6 +40,8 @@ EncodingOption = Annotated[str, typer.Option(help="Encoding of text files, for e
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first record that cannot be used.")]
 JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes to work with.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Write everything to this file as well.")]
+AllowLeakOption = Annotated[bool, typer.Option("--allow-leak", help="Go on although cases were seen in training.")]
 
 
 def say(text: str) -> None:
@@ -46,6 +52,23 @@ def say(text: str) -> None:
 def leave(status: int) -> NoReturn:
     """End the command with an exit status."""
     raise typer.Exit(status)
+
+
+def report_rejects(rejected: RejectsFile) -> None:
+    """Say which records could not be used, or where they are named."""
+    if rejected.count:
+        where = f", named in {rejected.path}" if rejected.path else f":\n{rejected.describe()}"
+        say(f"tipnlp: {rejected.count} records could not be used{where}")
+
+
+def report_leaks(leaks: Sequence[Leak], asked: int, *, allowed: bool) -> None:
+    """Say which cases were seen in training, and end the command unless that is allowed."""
+    from tipnlp.report import format_leaks
+
+    if leaks:
+        say(f"tipnlp: {format_leaks(leaks, asked)}")
+        if not allowed:
+            leave(FINDINGS)
 
 
 @contextmanager

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tipnlp.cli.app import DEFAULT_MODEL, FINDINGS, ForceOption, ModelOption, app, leave, report_errors, say
+from tipnlp.cli.app import DEFAULT_MODEL, FINDINGS, ForceOption, JsonOption, ModelOption, app, leave, report_errors, say
 
 
 @app.command()
 def check_model(
     model: ModelOption = DEFAULT_MODEL,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything to this file as well.")] = None,
+    json_file: JsonOption = None,
     require: Annotated[
         float | None, typer.Option(min=0, max=1, help="End with status 1 when a check passes less often than this.")
     ] = None,

@@ -10,14 +10,17 @@ import typer
 
 from tipnlp.cli.app import (
     FINDINGS,
+    AllowLeakOption,
     EncodingOption,
     ForceOption,
     Inputs,
+    JsonOption,
     StrictOption,
     app,
     leave,
     report_errors,
-    say,
+    report_leaks,
+    report_rejects,
 )
 
 
@@ -26,11 +29,9 @@ def compare(
     model_a: Annotated[Path, typer.Argument(help="The model to compare with.")],
     model_b: Annotated[Path, typer.Argument(help="The model that may be better.")],
     labelled: Inputs,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything to this file as well.")] = None,
+    json_file: JsonOption = None,
     all_changes: Annotated[bool, typer.Option("--all", help="List every case whose label changes.")] = False,
-    allow_leak: Annotated[
-        bool, typer.Option("--allow-leak", help="Go on although cases were seen in training.")
-    ] = False,
+    allow_leak: AllowLeakOption = False,
     encoding: EncodingOption = "utf-8-sig",
     strict: StrictOption = False,
     force: ForceOption = False,
@@ -40,7 +41,7 @@ def compare(
     from tipnlp.model import load_model, load_seen
     from tipnlp.prediction import predict_cases
     from tipnlp.reading import read_cases
-    from tipnlp.report import format_comparison, format_leaks
+    from tipnlp.report import format_comparison
     from tipnlp.seen import find_leaks
     from tipnlp.writing import RejectsFile, refuse_existing, write_text
 
@@ -50,10 +51,7 @@ def compare(
         models = [load_model(model_a), load_model(model_b)]
         cases = list(read_cases(labelled, labelled=True, encoding=encoding, on_reject=None if strict else rejected))
         leaks = {leak.case_id: leak for path in (model_a, model_b) for leak in find_leaks(load_seen(path), cases)}
-        if leaks:
-            say(f"tipnlp: {format_leaks(list(leaks.values()), len(cases))}")
-            if not allow_leak:
-                leave(FINDINGS)
+        report_leaks(list(leaks.values()), len(cases), allowed=allow_leak)
         first, second = ([p.label for p in predict_cases(model, cases)] for model in models)
         found = compare_predictions(cases, first, second)
         names = [model.manifest.id for model in models]
@@ -61,6 +59,6 @@ def compare(
         if json_file:
             report = {"models": names, **found.to_dict()}
             write_text(json_file, json.dumps(report, ensure_ascii=False, indent=2) + "\n", force=force)
+        report_rejects(rejected)
         if rejected.count:
-            say(f"tipnlp: {rejected.count} records could not be used:\n{rejected.describe()}")
             leave(FINDINGS)

@@ -18,6 +18,7 @@ from tipnlp.cli.app import (
     corpus_app,
     leave,
     report_errors,
+    report_rejects,
     say,
 )
 
@@ -105,6 +106,6 @@ def suspects(
             if len(listed) > limit:
                 say(f"tipnlp: the first {limit} of {len(listed)}; --limit prints more, -o writes all")
         say(f"tipnlp: {describe_suspects(found, len(cases))}")
+        report_rejects(rejected)
         if rejected.count:
-            say(f"tipnlp: {rejected.count} records could not be used:\n{rejected.describe()}")
             leave(FINDINGS)

@@ -11,14 +11,18 @@ import typer
 from tipnlp.cli.app import (
     DEFAULT_MODEL,
     FINDINGS,
+    AllowLeakOption,
     EncodingOption,
     ForceOption,
     Inputs,
+    JsonOption,
     ModelOption,
     StrictOption,
     app,
     leave,
     report_errors,
+    report_leaks,
+    report_rejects,
     say,
 )
 
@@ -30,7 +34,7 @@ def evaluate(
     by: Annotated[
         list[str] | None, typer.Option(help="A column to break the figures down by; may be repeated.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything to this file as well.")] = None,
+    json_file: JsonOption = None,
     html_file: Annotated[
         Path | None, typer.Option("--html", help="Write a report with charts and the list of errors to this file.")
     ] = None,
@@ -39,9 +43,7 @@ def evaluate(
         float | None,
         typer.Option(min=0, max=1, help="End with status 1 when a label's precision is not surely this high."),
     ] = None,
-    allow_leak: Annotated[
-        bool, typer.Option("--allow-leak", help="Go on although cases were seen in training.")
-    ] = False,
+    allow_leak: AllowLeakOption = False,
     encoding: EncodingOption = "utf-8-sig",
     strict: StrictOption = False,
     force: ForceOption = False,
@@ -51,7 +53,7 @@ def evaluate(
     from tipnlp.model import load_model, load_seen
     from tipnlp.prediction import list_probabilities, predict_cases
     from tipnlp.reading import read_cases
-    from tipnlp.report import format_evaluation, format_leaks
+    from tipnlp.report import format_evaluation
     from tipnlp.seen import find_leaks
     from tipnlp.writing import RejectsFile, refuse_existing, write_text
 
@@ -61,10 +63,7 @@ def evaluate(
         loaded = load_model(model)
         cases = list(read_cases(labelled, labelled=True, encoding=encoding, on_reject=None if strict else rejected))
         leaks = find_leaks(load_seen(model), cases)
-        if leaks:
-            say(f"tipnlp: {format_leaks(leaks, len(cases))}")
-            if not allow_leak:
-                leave(FINDINGS)
+        report_leaks(leaks, len(cases), allowed=allow_leak)
         predictions = list(predict_cases(loaded, cases))
         found = evaluate_predictions(
             [p.case for p in predictions],
@@ -81,8 +80,7 @@ def evaluate(
             from tipnlp.html import render_evaluation
 
             write_text(html_file, render_evaluation(found, predictions, with_text=with_text), force=force)
-        if rejected.count:
-            say(f"tipnlp: {rejected.count} records could not be used:\n{rejected.describe()}")
+        report_rejects(rejected)
         missed = found.list_below(require_precision or 0.0)
         for score in missed:
             say(f"tipnlp: precision of {score.label} is not surely {require_precision} or more: {score.decided}")

@@ -20,7 +20,7 @@ from tipnlp.cli.app import (
     app,
     leave,
     report_errors,
-    say,
+    report_rejects,
 )
 
 
@@ -68,6 +68,6 @@ def explain(
             from tipnlp.html import render_explanations
 
             write_text(html_file, render_explanations(shown), force=force)
+        report_rejects(rejected)
         if rejected.count:
-            say(f"tipnlp: {rejected.count} records could not be used:\n{rejected.describe()}")
             leave(FINDINGS)

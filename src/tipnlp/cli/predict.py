@@ -24,6 +24,7 @@ from tipnlp.cli.app import (
     app,
     leave,
     report_errors,
+    report_rejects,
     say,
 )
 
@@ -67,13 +68,14 @@ def predict(
     from tipnlp.prediction import predict_lines
     from tipnlp.reading import find_sources, read_cases
     from tipnlp.runs import describe_run, open_run
-    from tipnlp.shards import ShardOptions
     from tipnlp.writing import STDOUT, RejectsFile, name_rejects
 
     with report_errors():
         options = {"explain": explain, "with_text": with_text}
         if backend is Backend.DASK:
             check_cluster_options(output, address, rejects, jobs)
+            from tipnlp.shards import ShardOptions
+
             shards = ShardOptions(**options, encoding=encoding, strict=strict)
             leave(predict_on_cluster(model, inputs, Path(output), address, shards, resume=resume, force=force))
         if rejects is None and output != STDOUT:
@@ -93,9 +95,8 @@ def predict(
                 for line in show_progress(predict_lines(model, ahead, jobs=jobs, **options), lines.done):
                     lines.write(line)
         rejected.close()
+        report_rejects(rejected)
         if rejected.count:
-            where = f", named in {rejects}" if rejects else ":\n" + rejected.describe()
-            say(f"tipnlp: {rejected.count} records could not be used{where}")
             leave(FINDINGS)
 
 
