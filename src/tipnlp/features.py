@@ -29,6 +29,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from tipnlp.concepts import ConceptFinder, ConceptHits
+from tipnlp.counting import GroupCounts, count_entries, count_tokens, share_weights
 from tipnlp.hashing import Hashes, HashIndex, combine, hash_substrings
 from tipnlp.lexicon import load_lexicon
 from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable, expand_ranges
@@ -54,40 +55,6 @@ class PlacedFeatures:
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     hashes: Hashes
-
-
-class GroupCounts:
-    """In how many groups each hash occurs, counted window by window; no group may be in two windows."""
-
-    def __init__(self) -> None:
-        self._hashes: Hashes = np.zeros(0, dtype=np.uint64)
-        self._counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        self._pending: list[tuple[Hashes, NDArray[np.int64]]] = []
-
-    def add_window(self, groups: NDArray[np.int64], documents: NDArray[np.int64], hashes: Hashes) -> None:
-        """Add the features of some texts: document and hash of each, and the group of each document."""
-        owners = groups[documents]
-        order = np.lexsort((owners, hashes))
-        hashes, owners = hashes[order], owners[order]
-        fresh = np.ones(len(hashes), dtype=np.bool_)
-        fresh[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
-        distinct, counts = np.unique(hashes[fresh], return_counts=True)
-        self._pending.append((distinct, counts))
-        # To merge when as much is waiting as is merged keeps the whole at n log n.
-        if sum(len(waiting) for waiting, _ in self._pending) > len(self._hashes):
-            self.merge()
-
-    def merge(self) -> tuple[Hashes, NDArray[np.int64]]:
-        """Return the distinct hashes, sorted, and the number of groups of each."""
-        parts = [(self._hashes, self._counts), *self._pending]
-        hashes, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.argsort(hashes, kind="stable")
-        hashes, counts = hashes[order], counts[order]
-        starts = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])) if len(hashes) else np.zeros(0, np.int64)
-        self._hashes = hashes[starts]
-        self._counts = np.add.reduceat(counts, starts) if len(starts) else counts
-        self._pending = []
-        return self._hashes, self._counts
 
 
 class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]
@@ -423,35 +390,6 @@ def find_negated(hits: ConceptHits, batch: TokenBatch, reach: int) -> NDArray[np
     near = (hits.starts - nearest <= reach) & (sentences[nearest] == sentences[hits.starts])
     result: NDArray[np.bool_] = near & (before >= 0)
     return result
-
-
-def share_weights(
-    documents: NDArray[Any], weights: NDArray[np.float64], chosen: NDArray[np.bool_], size: int
-) -> NDArray[np.float64]:
-    """Return for each of `size` texts which share of the weights listed for it is chosen."""
-    total = np.bincount(documents, weights=weights, minlength=size)
-    part = np.bincount(documents, weights=weights * chosen, minlength=size)
-    return np.divide(part, total, out=np.zeros(size), where=total > 0)
-
-
-# Several families count the tokens of the same batch, one after another.
-_COUNTED: WeakKeyDictionary[TokenBatch, csr_matrix] = WeakKeyDictionary()
-
-
-def count_tokens(batch: TokenBatch) -> csr_matrix:
-    """Return how often each distinct token stands in each text of a batch."""
-    if batch not in _COUNTED:
-        _COUNTED[batch] = count_entries(batch.documents, batch.rows, (len(batch), len(batch.table)))
-    return _COUNTED[batch]
-
-
-def count_entries(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> csr_matrix:
-    """Count how often each (row, column) is listed; entries with a column below 0 are left out."""
-    keys = rows.astype(np.int64) * shape[1] + columns
-    distinct, counts = np.unique(keys[columns >= 0], return_counts=True)
-    indptr = np.searchsorted(distinct, np.arange(shape[0] + 1) * np.int64(shape[1]))
-    indices = (distinct % shape[1]) if shape[1] else distinct
-    return csr_matrix((counts.astype(np.int32), indices.astype(np.int32), indptr.astype(np.int32)), shape=shape)
 
 
 @cache

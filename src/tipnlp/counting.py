@@ -1,0 +1,76 @@
+"""Counting features: in how many groups they occur, and how often in each text."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from tipnlp.hashing import Hashes
+from tipnlp.tokens import TokenBatch
+
+
+class GroupCounts:
+    """In how many groups each hash occurs, counted window by window; no group may be in two windows."""
+
+    def __init__(self) -> None:
+        self._hashes: Hashes = np.zeros(0, dtype=np.uint64)
+        self._counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._pending: list[tuple[Hashes, NDArray[np.int64]]] = []
+
+    def add_window(self, groups: NDArray[np.int64], documents: NDArray[np.int64], hashes: Hashes) -> None:
+        """Add the features of some texts: document and hash of each, and the group of each document."""
+        owners = groups[documents]
+        order = np.lexsort((owners, hashes))
+        hashes, owners = hashes[order], owners[order]
+        fresh = np.ones(len(hashes), dtype=np.bool_)
+        fresh[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
+        distinct, counts = np.unique(hashes[fresh], return_counts=True)
+        self._pending.append((distinct, counts))
+        # To merge when as much is waiting as is merged keeps the whole at n log n.
+        if sum(len(waiting) for waiting, _ in self._pending) > len(self._hashes):
+            self.merge()
+
+    def merge(self) -> tuple[Hashes, NDArray[np.int64]]:
+        """Return the distinct hashes, sorted, and the number of groups of each."""
+        parts = [(self._hashes, self._counts), *self._pending]
+        hashes, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.argsort(hashes, kind="stable")
+        hashes, counts = hashes[order], counts[order]
+        starts = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])) if len(hashes) else np.zeros(0, np.int64)
+        self._hashes = hashes[starts]
+        self._counts = np.add.reduceat(counts, starts) if len(starts) else counts
+        self._pending = []
+        return self._hashes, self._counts
+
+
+def share_weights(
+    documents: NDArray[Any], weights: NDArray[np.float64], chosen: NDArray[np.bool_], size: int
+) -> NDArray[np.float64]:
+    """Return for each of `size` texts which share of the weights listed for it is chosen."""
+    total = np.bincount(documents, weights=weights, minlength=size)
+    part = np.bincount(documents, weights=weights * chosen, minlength=size)
+    return np.divide(part, total, out=np.zeros(size), where=total > 0)
+
+
+# Several families count the tokens of the same batch, one after another.
+_COUNTED: WeakKeyDictionary[TokenBatch, csr_matrix] = WeakKeyDictionary()
+
+
+def count_tokens(batch: TokenBatch) -> csr_matrix:
+    """Return how often each distinct token stands in each text of a batch."""
+    if batch not in _COUNTED:
+        _COUNTED[batch] = count_entries(batch.documents, batch.rows, (len(batch), len(batch.table)))
+    return _COUNTED[batch]
+
+
+def count_entries(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> csr_matrix:
+    """Count how often each (row, column) is listed; entries with a column below 0 are left out."""
+    keys = rows.astype(np.int64) * shape[1] + columns
+    distinct, counts = np.unique(keys[columns >= 0], return_counts=True)
+    indptr = np.searchsorted(distinct, np.arange(shape[0] + 1) * np.int64(shape[1]))
+    indices = (distinct % shape[1]) if shape[1] else distinct
+    return csr_matrix((counts.astype(np.int32), indices.astype(np.int32), indptr.astype(np.int32)), shape=shape)
