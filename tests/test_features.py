@@ -15,11 +15,13 @@ from sklearn.exceptions import NotFittedError
 
 from conftest import CORPUS
 from tipnlp.cases import Case
-from tipnlp.features import ConceptPairs, Concepts, HashedFeatures, Subwords, WordPairs, Words, find_negated, get_finder
+from tipnlp.counting import count_entries, count_tokens
+from tipnlp.features import ConceptPairs, Concepts, Subwords, WordPairs, Words, find_negated, get_finder
 from tipnlp.hashing import HashIndex, combine, hash_substrings, mix
 from tipnlp.preprocess import Preprocessor
 from tipnlp.reading import read_cases
 from tipnlp.tokens import TokenBatch
+from tipnlp.weighting import HashedFeatures
 
 FAMILIES: list[HashedFeatures] = [Words(), WordPairs(), Subwords(), Concepts(), ConceptPairs()]
 
@@ -73,7 +75,7 @@ def test_small_windows_fit_and_transform_like_one_large(
     batch = Preprocessor().transform([replace(c, group=f"g{i // 3}") for i, c in enumerate(small_corpus)])
     whole = clone(family).fit(batch)
     with monkeypatch.context() as patch:
-        patch.setattr("tipnlp.features.WINDOW", 7)
+        patch.setattr("tipnlp.weighting.WINDOW", 7)
         parts = clone(family).fit(batch)
         in_windows = parts.transform(batch)
     assert np.array_equal(parts.hashes_, whole.hashes_)
@@ -111,14 +113,45 @@ WORDS = st.lists(
 def test_counts_equal_plain_counting(texts: list[str]) -> None:
     batch = make_batch(*texts)
     documents = [batch.read_texts(i) for i in range(len(batch))]
-    for family, count in (
-        (Words(min_groups=1), Counter),
-        (WordPairs(min_groups=1), lambda tokens: Counter(pairwise(tokens))),
+    for matrix, count in (
+        (count_tokens(batch), Counter),
+        (WordPairs(min_groups=1).fit(batch)._count_units(batch), lambda tokens: Counter(pairwise(tokens))),
     ):
-        matrix = family.fit(batch)._count_features(batch)
         expected = [count(tokens) for tokens in documents]
-        assert matrix.shape == (len(texts), len(set().union(*expected)))
+        assert matrix.shape[0] == len(texts)
+        assert matrix.nnz == sum(map(len, expected))
         assert [sorted(matrix[i].data.tolist()) for i in range(len(texts))] == [sorted(c.values()) for c in expected]
+
+
+@given(entries=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6)), max_size=40))
+def test_entries_are_counted_in_any_order(entries: list[tuple[int, int]]) -> None:
+    rows, columns = np.array(entries, dtype=np.int64).reshape(-1, 2).T
+    matrix = count_entries(rows, columns, (5, 7))
+    expected = Counter(entries)
+    assert matrix.has_sorted_indices
+    assert matrix.nnz == len(expected)
+    assert all(matrix[row, column] == count for (row, column), count in expected.items())
+
+
+def test_subwords_are_those_of_the_tokens_added_up() -> None:
+    batch = make_batch("passport", "passports", "passport passports passport")
+    fitted = Subwords(min_groups=1).fit(batch)
+    one, other, both = fitted.transform(batch).toarray().astype(np.float64)
+    lengths = [float(np.sqrt(fitted._weigh_units(batch.table)[row, 0])) for row in batch.rows[:2]]
+    expected = np.log(3) * lengths[0] * one + np.log(2) * lengths[1] * other
+    assert np.allclose(both, expected / np.hypot(np.log(3) * lengths[0], np.log(2) * lengths[1]), atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: type(family).__name__)
+def test_shares_of_places_add_up_to_the_score(family: HashedFeatures, small_corpus: list[Case]) -> None:
+    batch = Preprocessor().transform(small_corpus)
+    fitted = clone(family).set_params(weight=0.3).fit(batch)
+    coefficients = np.random.default_rng(0).normal(size=(len(fitted.hashes_), 2))
+    shared = fitted.share_scores(batch, coefficients)
+    total = np.zeros((len(batch), 2))
+    np.add.at(total, batch.documents[shared.starts], shared.values)
+    assert len(shared.starts)
+    assert np.allclose(total, fitted.score(batch, coefficients))
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: type(f).__name__)
@@ -129,7 +162,9 @@ def test_families_obey_scikit_learn(family: HashedFeatures) -> None:
     fitted = clone(family).set_params(min_groups=1).fit(batch)
     matrix = fitted.transform(batch)
     assert matrix.shape == (2, len(fitted.hashes_))
-    assert np.allclose(np.sqrt(matrix.multiply(matrix).sum(axis=1)), 1)
+    # The length is that of the units, tokens here: subwords that tokens share make the row longer.
+    lengths = np.sqrt(matrix.multiply(matrix).sum(axis=1))
+    assert (lengths > 1 - 1e-6).all() if isinstance(family, Subwords) else np.allclose(lengths, 1)
     assert (clone(family).set_params(min_groups=1, weight=0.5).fit_transform(batch) != matrix * 0.5).nnz == 0
     assert fitted.transform(make_batch("", "xyzzy")).nnz == 0
     assert (np.diff(fitted.hashes_) > 0).all()
@@ -156,9 +191,9 @@ def test_groups_are_counted_not_texts() -> None:
 
 def test_pairs_know_order() -> None:
     batch = make_batch("the foreman kept the passports", "the passports the foreman kept")
-    matrix = ConceptPairs(min_groups=1, normalize=False).fit_transform(batch)
+    matrix = ConceptPairs(min_groups=1).fit_transform(batch)
     assert (matrix[0] != matrix[1]).nnz > 0
-    same = Concepts(min_groups=1, normalize=False).fit_transform(make_batch("foreman. passports", "passports. foreman"))
+    same = Concepts(min_groups=1).fit_transform(make_batch("foreman. passports", "passports. foreman"))
     assert (same[0] != same[1]).nnz == 0
 
 

@@ -2,7 +2,7 @@
 
 Which words of the lexicon a token fits is worked out once per distinct token. Patterns are
 then matched for a whole batch at once: all places where some pattern may begin are candidates,
-and each further element of the patterns is a shifted look at the token array.
+and each further element is looked for in the tokens behind them, for all candidates together.
 """
 
 from __future__ import annotations
@@ -45,6 +45,27 @@ class ConceptHits:
         return len(self.starts)
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The tokens of some texts in a row, as a matcher sees them.
+
+    Attributes:
+        kinds: of each token its kind: tokens that fit the same elements are of one kind, 0 fits none.
+        begins, ends: of each token the bounds of its sentence (end excluded).
+    """
+
+    kinds: Ints
+    begins: Ints
+    ends: Ints
+
+    @classmethod
+    def read(cls, kinds: NDArray[np.int32], sentences: NDArray[np.int32]) -> Line:
+        """Find the bounds of the sentences, which are numbered."""
+        bounds = np.flatnonzero(np.diff(sentences, prepend=-1, append=-1))
+        sizes = np.diff(bounds)
+        return cls(kinds.astype(np.int64), np.repeat(bounds[:-1], sizes), np.repeat(bounds[1:], sizes))
+
+
 # From a text of so many tokens it can be told which words are frequent.
 ENOUGH_TOKENS = 5000
 
@@ -52,59 +73,49 @@ ENOUGH_TOKENS = 5000
 class LanguageMatcher:
     """Matches the patterns of one language against the tokens of one table.
 
+    Every pattern has an anchor, the rarest of its elements. Where a token fits an anchor, the first
+    element is looked for as far back as the pattern allows, and from there the pattern is followed:
+    each element at the nearest token that fits it.
+
     Args:
         patterns: of the language, every element a single token.
         names: of all concepts.
-        table: the distinct tokens.
-        sample: rows of the table as they follow in some text: they tell which words are frequent.
     """
 
-    def __init__(
-        self, patterns: Sequence[Pattern], names: Sequence[str], table: TokenTable, sample: NDArray[np.int32]
-    ) -> None:
+    def __init__(self, patterns: Sequence[Pattern], names: Sequence[str]) -> None:
         numbers: dict[frozenset[str], int] = {}
         longest = max(len(p.elements) for p in patterns)
         self._elements = np.full((len(patterns), longest), -1, dtype=np.int64)
-        self._gaps = np.zeros((len(patterns), longest), dtype=np.int64)
+        # How far behind the element before it an element may stand.
+        self._reaches = np.zeros((len(patterns), longest), dtype=np.int64)
         for i, pattern in enumerate(patterns):
             size = len(pattern.elements)
             self._elements[i, :size] = [numbers.setdefault(e, len(numbers)) for e in pattern.elements]
-            self._gaps[i, 1:size] = pattern.gaps
+            self._reaches[i, 1:size] = np.array(pattern.gaps, dtype=np.int64) + 1
         self._sizes = (self._elements >= 0).sum(axis=1)
         self._concepts = np.array([names.index(p.concept) for p in patterns], dtype=np.int64)
         self._index = WordIndex(list(numbers))
-        self._beginning: dict[int, list[int]] = defaultdict(list)
-        for i, first in enumerate(self._elements[:, 0].tolist()):
-            self._beginning[first].append(i)
-        self._table = table
-        # Row 0 of the three arrays below stands for every token that is in no pattern.
         self._kinds = GrowingArray(np.int32)
         self._fits = GrowingArray(np.bool_, (len(numbers),))
-        self._fits.append(np.zeros((1, len(numbers)), dtype=np.bool_))
-        self._candidates = GrowingArray(np.int64)
-        self._candidate_ends = GrowingArray(np.int64)
-        self._candidate_ends.append(np.zeros(2, dtype=np.int64))
-        # Of each kind of token its elements, and the patterns whose anchor it fits.
-        self._kind_elements: list[list[int]] = [[]]
-        self._sampled = 0
-        self._set_anchors(sample)
+        self._numbers: dict[tuple[int, ...], int] = {}
+        self._sampled = -1
+        self._number_kind(())
 
-    def _set_anchors(self, sample: NDArray[np.int32]) -> None:
-        """Choose as anchor of each pattern the element that the sample has least often: a wrong guess costs time."""
-        self._sampled = len(sample)
-        rows, counts = np.unique(sample, return_counts=True)
-        often = np.zeros(self._index.size)
-        for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
-            often[self._index.find_elements(self._table.texts[row])] += count
-        common = np.where(self._elements >= 0, often[self._elements], np.inf)
-        anchors = self._elements[np.arange(len(common)), common.argmin(axis=1)]
+    def _set_anchors(self, kinds: NDArray[np.int32]) -> None:
+        """Choose as anchor of each pattern the element that these tokens fit least often: a wrong guess costs time."""
+        self._sampled = len(kinds)
+        often = np.bincount(kinds, minlength=len(self._fits)) @ self._fits.view
+        common = np.where(self._elements >= 0, often[self._elements], len(kinds) + 1)
+        self._nearest = common.argmin(axis=1)
+        every = np.arange(len(common))
+        self._furthest = self._reaches.cumsum(axis=1)[every, self._nearest]
         self._anchored: dict[int, list[int]] = defaultdict(list)
-        for pattern, anchor in enumerate(anchors.tolist()):
+        for pattern, anchor in enumerate(self._elements[every, self._nearest].tolist()):
             self._anchored[anchor].append(pattern)
         self._anchors = GrowingArray(np.int64)
         self._anchor_ends = GrowingArray(np.int64)
         self._anchor_ends.append(np.zeros(1, dtype=np.int64))
-        for elements in self._kind_elements:
+        for elements in self._numbers:
             self._add_anchors(elements)
 
     def _add_anchors(self, elements: Sequence[int]) -> None:
@@ -112,21 +123,23 @@ class LanguageMatcher:
         self._anchors.append(np.array(anchored, dtype=np.int64))
         self._anchor_ends.append(np.array([len(self._anchors)], dtype=np.int64))
 
-    def find_hits(self, rows: NDArray[np.int32], sentences: NDArray[np.int32]) -> tuple[Ints, Ints, Ints]:
-        """Return start, end and concept of every match, in no particular order."""
-        self._learn_tokens()
-        if self._sampled < ENOUGH_TOKENS <= len(rows):
-            self._set_anchors(rows)
+    def find_hits(
+        self, table: TokenTable, rows: NDArray[np.int32], sentences: NDArray[np.int32]
+    ) -> tuple[Ints, Ints, Ints]:
+        """Return start, end and concept of every match, in no particular order, some of them twice.
+
+        Args:
+            table: the distinct tokens, always the same one.
+            rows: of the table, as the tokens follow in the texts.
+            sentences: the number of the sentence of each.
+        """
+        self._learn_tokens(table)
         kinds = self._kinds.view[rows]
-        places = np.flatnonzero(kinds)
-        ends = self._candidate_ends.view
-        kind = kinds[places]
-        first, counts = ends[kind], ends[kind + 1] - ends[kind]
-        starts = np.repeat(places, counts)
-        patterns = self._candidates.view[expand_ranges(first, counts)]
-        possible = self._find_possible(places, kind, starts, patterns, sentences)
-        last = starts = starts[possible]
-        patterns = patterns[possible]
+        if self._sampled < 0 or self._sampled < ENOUGH_TOKENS <= len(rows):
+            self._set_anchors(kinds)
+        line = Line.read(kinds, sentences)
+        starts, patterns = self._find_starts(line)
+        last = starts
         found: list[tuple[Ints, Ints, Ints]] = []
         for step in range(1, self._elements.shape[1] + 1):
             complete = self._sizes[patterns] == step
@@ -134,60 +147,53 @@ class LanguageMatcher:
             starts, last, patterns = starts[~complete], last[~complete], patterns[~complete]
             if not len(patterns):
                 break
-            last = self._find_next(last, patterns, step, kinds, sentences)
-            on = last >= 0
-            starts, last, patterns = starts[on], last[on], patterns[on]
+            ends = np.minimum(last + self._reaches[patterns, step] + 1, line.ends[last])
+            which, places = self._find_fitting(line, self._elements[patterns, step], last + 1, ends)
+            nearest = np.diff(which, prepend=-1) > 0
+            last, which = places[nearest], which[nearest]
+            starts, patterns = starts[which], patterns[which]
         return tuple(np.concatenate(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
 
-    def _find_possible(
-        self, places: Ints, kind: NDArray[np.int32], starts: Ints, patterns: Ints, sentences: NDArray[np.int32]
-    ) -> NDArray[np.bool_]:
-        """Return which candidates have the anchor of their pattern in their sentence: one in twenty or so."""
-        if not len(places):
-            return np.zeros(0, dtype=np.bool_)
+    def _find_starts(self, line: Line) -> tuple[Ints, Ints]:
+        """Return where patterns may begin, and which: the first element fits, and an anchor follows in reach."""
         ends = self._anchor_ends.view
-        first, counts = ends[kind], ends[kind + 1] - ends[kind]
-        base = sentences[places[0]]
-        present = np.zeros((sentences[places[-1]] - base + 1, len(self._sizes)), dtype=np.bool_)
-        present[np.repeat(sentences[places] - base, counts), self._anchors.view[expand_ranges(first, counts)]] = True
-        possible: NDArray[np.bool_] = present[sentences[starts] - base, patterns]
-        return possible
+        counts = np.diff(ends)[line.kinds]
+        anchors = np.repeat(np.arange(len(counts)), counts)
+        patterns = self._anchors.view[expand_ranges(ends[line.kinds], counts)]
+        nearest, furthest = self._nearest[patterns], self._furthest[patterns]
+        first = nearest == 0
+        later = ~first
+        begins = np.maximum(anchors - furthest, line.begins[anchors])[later]
+        which, starts = self._find_fitting(
+            line, self._elements[patterns[later], 0], begins, (anchors - nearest + 1)[later]
+        )
+        return np.concatenate([anchors[first], starts]), np.concatenate([patterns[first], patterns[later][which]])
 
-    def _find_next(
-        self, last: Ints, patterns: Ints, step: int, kinds: NDArray[np.int32], sentences: NDArray[np.int32]
-    ) -> Ints:
-        """Return for each candidate the nearest place that fits the next element, or -1."""
-        result = np.full(len(last), -1, dtype=np.int64)
-        wanted = self._elements[patterns, step]
-        reach = self._gaps[patterns, step] + 1
-        open_ = np.arange(len(last))
+    def _find_fitting(self, line: Line, elements: Ints, begins: Ints, ends: Ints) -> tuple[Ints, Ints]:
+        """Return which elements fit a token between their bounds, and where, in order of both."""
+        sizes = np.maximum(ends - begins, 0)
+        which = np.repeat(np.arange(len(sizes)), sizes)
+        places = expand_ranges(begins, sizes)
         fits = self._fits.view
-        for distance in range(1, int(reach.max()) + 1):
-            open_ = open_[(reach[open_] >= distance) & (last[open_] + distance < len(kinds))]
-            place = last[open_] + distance
-            same = sentences[place] == sentences[last[open_]]
-            open_, place = open_[same], place[same]
-            fit = fits[kinds[place], wanted[open_]]
-            result[open_[fit]] = place[fit]
-            open_ = open_[~fit]
-        return result
+        found = np.flatnonzero(fits.ravel()[line.kinds[places] * fits.shape[1] + elements[which]])
+        return which[found], places[found]
 
-    def _learn_tokens(self) -> None:
-        """Work out the elements of tokens that the table has gained."""
-        kinds: list[int] = []
-        for text in self._table.texts[len(self._kinds) :]:
-            elements = self._index.find_elements(text)
-            kinds.append(len(self._fits) if elements else 0)
-            if elements:
-                row = np.zeros((1, self._fits.view.shape[1]), dtype=np.bool_)
-                row[0, elements] = True
-                self._fits.append(row)
-                begun = [p for e in elements for p in self._beginning.get(e, ())]
-                self._candidates.append(np.array(begun, dtype=np.int64))
-                self._candidate_ends.append(np.array([len(self._candidates)], dtype=np.int64))
-                self._kind_elements.append(elements)
-                self._add_anchors(elements)
+    def _learn_tokens(self, table: TokenTable) -> None:
+        """Work out the kinds of tokens that the table has gained."""
+        texts = table.texts[len(self._kinds) :]
+        kinds = [self._number_kind(tuple(self._index.find_elements(text))) for text in texts]
         self._kinds.append(np.array(kinds, dtype=np.int32))
+
+    def _number_kind(self, elements: tuple[int, ...]) -> int:
+        """Return the kind of the tokens that fit these elements."""
+        if elements not in self._numbers:
+            self._numbers[elements] = len(self._numbers)
+            row = np.zeros((1, self._index.size), dtype=np.bool_)
+            row[0, list(elements)] = True
+            self._fits.append(row)
+            if self._sampled >= 0:
+                self._add_anchors(elements)
+        return self._numbers[elements]
 
 
 class ConceptFinder:
@@ -217,20 +223,21 @@ class ConceptFinder:
         found: list[tuple[Ints, Ints, Ints]] = []
         for code in np.unique(codes[codes >= 0]):
             which = np.flatnonzero(codes == code)
-            matcher = self._get_matcher(LANGUAGES[code], batch)
+            matcher = self._get_matcher(LANGUAGES[code], batch.table)
             if len(which) == len(batch):
-                found.append(matcher.find_hits(batch.rows, sentences))
+                found.append(matcher.find_hits(batch.table, batch.rows, sentences))
                 continue
             places = expand_ranges(batch.offsets[which], lengths[which])
-            starts, ends, concepts = matcher.find_hits(batch.rows[places], sentences[places])
+            starts, ends, concepts = matcher.find_hits(batch.table, batch.rows[places], sentences[places])
             found.append((places[starts], places[ends - 1] + 1, concepts))
         return _merge_hits(found, batch)
 
-    def _get_matcher(self, language: str, batch: TokenBatch) -> LanguageMatcher:
-        matchers = self._matchers.setdefault(batch.table, {})
+    def _get_matcher(self, language: str, table: TokenTable) -> LanguageMatcher:
+        # A matcher must not hold its table: nothing would ever be forgotten.
+        matchers = self._matchers.setdefault(table, {})
         if language not in matchers:
             patterns = expand_patterns(language, self._lexicon.patterns[language])
-            matchers[language] = LanguageMatcher(patterns, self._lexicon.names, batch.table, batch.rows)
+            matchers[language] = LanguageMatcher(patterns, self._lexicon.names)
         return matchers[language]
 
 

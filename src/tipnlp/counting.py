@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 
 from tipnlp.hashing import Hashes
 from tipnlp.tokens import TokenBatch
@@ -68,9 +68,8 @@ def count_tokens(batch: TokenBatch) -> csr_matrix:
 
 
 def count_entries(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> csr_matrix:
-    """Count how often each (row, column) is listed; entries with a column below 0 are left out."""
-    keys = rows.astype(np.int64) * shape[1] + columns
-    distinct, counts = np.unique(keys[columns >= 0], return_counts=True)
-    indptr = np.searchsorted(distinct, np.arange(shape[0] + 1) * np.int64(shape[1]))
-    indices = (distinct % shape[1]) if shape[1] else distinct
-    return csr_matrix((counts.astype(np.int32), indices.astype(np.int32), indptr.astype(np.int32)), shape=shape)
+    """Count how often each (row, column) is listed; fastest where the rows are listed in order."""
+    ones = np.ones(len(rows), dtype=np.int32)
+    # To sort by column and then by row takes two linear passes: no comparison of keys is as fast.
+    by_column = coo_matrix((ones, (columns, rows)), shape=shape[::-1]).tocsr()
+    return by_column.T.tocsr()

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from tipnlp.cases import LABELS, Case
-from tipnlp.features import Concepts, HashedFeatures, find_negated, get_finder
+from tipnlp.features import Concepts, find_negated, get_finder
 from tipnlp.lexicon import load_lexicon
 from tipnlp.model import Model
 from tipnlp.preprocess import locate_tokens
 from tipnlp.tokens import TokenBatch
+from tipnlp.weighting import HashedFeatures
 
 Span = tuple[int, int]
 """Start and end of a passage, in characters of the original text (end excluded)."""
