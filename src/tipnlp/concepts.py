@@ -8,9 +8,9 @@ and each further element is looked for in the tokens behind them, for all candid
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import product
 from weakref import WeakKeyDictionary
 
@@ -205,7 +205,7 @@ class ConceptFinder:
         # Several features ask about the same batch, one after another.
         self._found: WeakKeyDictionary[TokenBatch, ConceptHits] = WeakKeyDictionary()
 
-    @property
+    @cached_property
     def hashes(self) -> NDArray[np.uint64]:
         """A 64-bit hash of each concept's name, in the order of the lexicon."""
         return np.array([hash_text(name) for name in self._lexicon.names], dtype=np.uint64)
@@ -266,22 +266,34 @@ def expand_patterns(language: str, patterns: tuple[Pattern, ...]) -> tuple[Patte
 
     A word that spaCy splits (`15-year-old`) becomes a run of adjacent elements.
     """
-    tokenizer = load_blank(language).tokenizer
-
-    @cache
-    def split(word: str) -> tuple[str, ...]:
-        return (word,) if "*" in word else tuple(token.lower_ for token in tokenizer(word))
-
-    return tuple(dict.fromkeys(p for pattern in patterns for p in _expand_pattern(pattern, split)))
+    elements = {element for pattern in patterns for element in pattern.elements}
+    runs = split_words(language, sorted({word for element in elements for word in element if "*" not in word}))
+    choices = {element: _list_choices(element, runs) for element in elements}
+    return tuple(dict.fromkeys(p for pattern in patterns for p in _expand_pattern(pattern, choices)))
 
 
-def _expand_pattern(pattern: Pattern, split: Callable[[str], tuple[str, ...]]) -> Iterable[Pattern]:
-    choices: list[list[tuple[frozenset[str], ...]]] = []
-    for element in pattern.elements:
-        runs = [split(word) for word in sorted(element)]
-        # A word stays whole as well: spaCy splits "id" (i'd), but not "ID".
-        choices.append([(element,), *(tuple(frozenset({t}) for t in run) for run in runs if len(run) > 1)])
-    for choice in product(*choices):
+def split_words(language: str, words: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the tokens, in lower case, of those words that spaCy takes for more than one."""
+    # All at once, joined by blanks: to call spaCy for each takes ten times as long.
+    runs: list[list[str]] = [[]]
+    for token in load_blank(language).make_doc(" ".join(words) + " "):
+        runs[-1].append(token.lower_)
+        if token.whitespace_:
+            runs.append([])
+    return {word: tuple(run) for word, run in zip(words, runs, strict=False) if len(run) > 1}
+
+
+def _list_choices(element: frozenset[str], runs: Mapping[str, tuple[str, ...]]) -> list[tuple[frozenset[str], ...]]:
+    """Return the ways to read an element: as it is, and as the run of tokens of each word that spaCy splits."""
+    # A word stays whole as well: spaCy splits "id" (i'd), but not "ID".
+    split = [tuple(frozenset({token}) for token in runs[word]) for word in sorted(element) if word in runs]
+    return [(element,), *split]
+
+
+def _expand_pattern(
+    pattern: Pattern, choices: Mapping[frozenset[str], list[tuple[frozenset[str], ...]]]
+) -> Iterable[Pattern]:
+    for choice in product(*(choices[element] for element in pattern.elements)):
         elements = tuple(element for run in choice for element in run)
         gaps: list[int] = []
         for gap, run in zip((0, *pattern.gaps), choice, strict=True):

@@ -130,6 +130,8 @@ def _read_patterns(language: str, concepts: frozenset[str]) -> tuple[Pattern, ..
         raise LexiconError(f"{language}.toml: concepts differ from concepts.toml: {', '.join(sorted(unknown))}")
     words = {name: frozenset(value.replace("|", " ").split()) for name, value in table["words"].items()}
     try:
+        for name, choices in table["words"].items():
+            check_words(words[name], f"@{name}: {choices!r}")
         return tuple(
             parse_pattern(concept, line, words)
             for concept, lines in table["concepts"].items()
@@ -156,13 +158,19 @@ def parse_pattern(concept: str, line: str, words: Mapping[str, frozenset[str]]) 
         if part.startswith("@") and part[1:] not in words:
             raise ValueError(f"{concept}: unknown word class {part} in {line!r}")
         elements.append(words[part[1:]] if part.startswith("@") else frozenset(part.split("|")))
+        if not part.startswith("@"):
+            check_words(elements[-1], f"{concept}: {line!r}")
         gaps.append(gap)
         gap = 0
     if gap or not elements or gaps[0]:
         raise ValueError(f"{concept}: a pattern begins and ends with a word: {line!r}")
-    if any(word.strip("*") == "" or "*" in word.strip("*") for element in elements for word in element):
-        raise ValueError(f"{concept}: * stands at the beginning or the end of a word: {line!r}")
     return Pattern(concept, tuple(elements), tuple(gaps[1:]))
+
+
+def check_words(words: frozenset[str], place: str) -> None:
+    """Raise `ValueError`, naming the place, where a word has a wildcard in its middle or nothing else."""
+    if any(word.strip("*") == "" or "*" in word.strip("*") for word in words):
+        raise ValueError(f"{place}: * stands at the beginning or the end of a word")
 
 
 @cache
