@@ -7,14 +7,14 @@ is traced back to the tokens it was read from; what subwords add is counted to t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from tipnlp.cases import LABELS, Case
 from tipnlp.features import Concepts, find_negated, get_finder
@@ -22,7 +22,7 @@ from tipnlp.lexicon import load_lexicon
 from tipnlp.model import Model
 from tipnlp.preprocess import locate_tokens
 from tipnlp.tokens import TokenBatch
-from tipnlp.weighting import HashedFeatures
+from tipnlp.weighting import HashedFeatures, PlacedScores
 
 Span = tuple[int, int]
 """Start and end of a passage, in characters of the original text (end excluded)."""
@@ -172,9 +172,9 @@ def explain_cases(model: Model, cases: Sequence[Case], labels: Sequence[str]) ->
 def explain_batch(model: Model, batch: TokenBatch, cases: Sequence[Case], labels: Sequence[str]) -> list[Explanation]:
     """Explain cases whose tokens are read already; otherwise as `explain_cases`."""
     spans = np.concatenate([np.zeros((0, 2), dtype=np.int64), *map(locate_tokens, cases)])
-    chosen = np.array([model.columns[LABELS.index(label)] for label in labels], dtype=np.int64)
-    log_odds = model.score_batch(batch)[np.arange(len(cases)), [LABELS.index(label) for label in labels]]
-    intercepts = model.classifier.intercept_[chosen]
+    chosen = np.array([LABELS.index(label) for label in labels], dtype=np.int64)
+    log_odds = model.score_batch(batch)[np.arange(len(cases)), chosen]
+    intercepts = model.intercepts[chosen]
     terms = _collect_terms(model, batch, chosen, spans)
     concepts = _collect_concepts(batch, spans)
     return [
@@ -187,63 +187,53 @@ def _collect_terms(
     model: Model, batch: TokenBatch, chosen: NDArray[np.int64], spans: NDArray[np.int64]
 ) -> list[tuple[Contribution, ...]]:
     """Return the contributions of every text of a batch, the strongest first."""
-    totals: list[dict[tuple[str, str], float]] = [defaultdict(float) for _ in range(len(batch))]
-    places: list[dict[tuple[str, str], set[Span]]] = [defaultdict(set) for _ in range(len(batch))]
-    first_column = 0
-    for _, family in model.features.transformer_list:
-        coefficients = model.classifier.coef_[:, first_column : first_column + len(family.hashes_)]
-        first_column += len(family.hashes_)
-        for document, start, end, term, value in _trace_family(family, batch, coefficients, chosen):
-            key = (family.kind, term)
-            totals[document][key] += value
-            places[document][key].add((int(spans[start, 0]), int(spans[end - 1, 1])))
-    return [
-        tuple(
-            Contribution(*key, value, tuple(sorted(where[key])))
-            for key, value in sorted(total.items(), key=lambda item: (-abs(item[1]), item[0]))
-        )
-        for total, where in zip(totals, places, strict=True)
-    ]
+    kinds: dict[str, list[tuple[HashedFeatures, NDArray[np.float64]]]] = defaultdict(list)
+    for (_, family), coefficients in zip(model.features.transformer_list, model.coefficients, strict=True):
+        kinds[family.kind].append((family, coefficients))
+    tokens = batch.read_tokens(0, len(batch.rows))
+    terms: list[list[Contribution]] = [[] for _ in range(len(batch))]
+    for kind, families in kinds.items():
+        places = _join_places([family.share_scores(batch, coefficients) for family, coefficients in families])
+        names = _name_columns(families[0][0])
+        for document, head, value, where in _add_places(places, batch.documents, chosen, spans):
+            term = names[places.units[head]] if names else " ".join(tokens[places.starts[head] : places.ends[head]])
+            terms[document].append(Contribution(kind, term, value, where))
+    return [tuple(sorted(found, key=lambda term: (-abs(term.value), term.kind, term.term))) for found in terms]
 
 
-def _trace_family(
-    family: HashedFeatures, batch: TokenBatch, coefficients: NDArray[np.float64], chosen: NDArray[np.int64]
-) -> Iterable[tuple[int, int, int, str, float]]:
-    """Yield document, first and last token, term and value of what one family adds."""
-    placed = family.place_features(batch)
-    columns = family.find_columns(placed.hashes).astype(np.int64)
-    kept = np.flatnonzero(columns >= 0)
-    starts, ends, columns = placed.starts[kept], placed.ends[kept], columns[kept]
-    if not len(kept):
+def _join_places(parts: Sequence[PlacedScores]) -> PlacedScores:
+    columns = (np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(PlacedScores))
+    return PlacedScores(*columns)
+
+
+def _add_places(
+    places: PlacedScores, documents: NDArray[np.int32], chosen: NDArray[np.int64], spans: NDArray[np.int64]
+) -> Iterable[tuple[int, int, float, tuple[Span, ...]]]:
+    """Yield for every unit of a text the text, one of its places, the value of all, and where they are."""
+    owners = documents[places.starts]
+    values = places.values[np.arange(len(owners)), chosen[owners]]
+    order = np.lexsort((places.ends, places.starts, places.units, owners))
+    order = order[values[order] != 0]
+    if not len(order):
         return
-    documents = batch.documents[starts].astype(np.int64)
-    # A feature that stands at several places of a text owes the same share to each.
-    keys, which, counts = np.unique(documents * len(family.hashes_) + columns, return_inverse=True, return_counts=True)
-    rows, cells = keys // len(family.hashes_), keys % len(family.hashes_)
-    shares = _read_cells(family.transform(batch), rows, cells) * coefficients[chosen[rows], cells] / counts
-    names = _name_features(family)
-    hashes = placed.hashes[kept]
-    # All the parts of one word stand at one place: add them up before anything is named.
-    separate = hashes if names else np.zeros(len(kept), dtype=np.uint64)
-    order = np.lexsort((separate, ends, starts))
-    starts, ends, separate, hashes = starts[order], ends[order], separate[order], hashes[order]
-    fresh = np.ones(len(order), dtype=np.bool_)
-    fresh[1:] = (np.diff(starts) > 0) | (np.diff(ends) > 0) | (separate[1:] != separate[:-1])
-    heads = np.flatnonzero(fresh)
-    values = np.add.reduceat(shares[which][order], heads)
-    for head, value in zip(heads.tolist(), values.tolist(), strict=True):
-        start, end = int(starts[head]), int(ends[head])
-        term = names.get(int(hashes[head])) or " ".join(batch.table.texts[row] for row in batch.rows[start:end])
-        yield int(batch.documents[start]), start, end, term, value
-
-
-def _read_cells(matrix: csr_matrix, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.asarray(matrix[rows, columns], dtype=np.float64).ravel()
+    owners, units, values = owners[order], places.units[order], values[order]
+    heads = np.flatnonzero(np.append(True, (np.diff(owners) != 0) | (np.diff(units) != 0)))
+    begins, ends = spans[places.starts[order], 0].tolist(), spans[places.ends[order] - 1, 1].tolist()
+    where = list(zip(begins, ends, strict=True))
+    bounds = pairwise([*heads.tolist(), len(order)])
+    totals = np.add.reduceat(values, heads).tolist()
+    for owner, place, total, (first, last) in zip(
+        owners[heads].tolist(), order[heads].tolist(), totals, bounds, strict=True
+    ):
+        # Words and subwords name the same places.
+        yield owner, place, total, tuple(dict.fromkeys(where[first:last]))
 
 
 @cache
-def _name_features(family: HashedFeatures) -> Mapping[int, str]:
-    return family.name_features()
+def _name_columns(family: HashedFeatures) -> list[str]:
+    """Return the name of every column of a family, or nothing where the tokens name it."""
+    names = family.name_features()
+    return [names[number] for number in family.hashes_.tolist()] if names else []
 
 
 def _collect_concepts(batch: TokenBatch, spans: NDArray[np.int64]) -> list[tuple[FoundConcept, ...]]:

@@ -125,12 +125,18 @@ class Model:
         ends = np.cumsum([len(family.hashes_) for _, family in self.features.transformer_list])
         return [np.ascontiguousarray(part) for part in np.split(ordered, ends[:-1])]
 
+    @property
+    def intercepts(self) -> NDArray[np.float64]:
+        """What the model adds to every text, in the order of `LABELS`."""
+        intercepts: NDArray[np.float64] = self.classifier.intercept_[self.columns]
+        return intercepts
+
     def score_batch(self, batch: TokenBatch) -> NDArray[np.float64]:
         """Return calibrated log-odds, shape `(n, 3)`, columns in the order of `LABELS`.
 
         They are those of the pipeline, without making its matrix.
         """
-        scores = np.tile(self.classifier.intercept_[self.columns], (len(batch), 1))
+        scores = np.tile(self.intercepts, (len(batch), 1))
         for (_, family), coefficients in zip(self.features.transformer_list, self.coefficients, strict=True):
             scores += family.score(batch, coefficients)
         return scores

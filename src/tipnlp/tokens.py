@@ -166,6 +166,10 @@ class TokenBatch:
             yield self.select(order[start:end])
             start = end
 
+    def read_tokens(self, start: int, end: int) -> list[str]:
+        """Return the forms of the tokens from one place of the flat arrays up to another."""
+        return [self.table.texts[row] for row in self.rows[start:end].tolist()]
+
     def read_texts(self, index: int) -> list[str]:
         """Return the token forms of one text (for tests and display)."""
-        return [self.table.texts[row] for row in self.rows[self.offsets[index] : self.offsets[index + 1]]]
+        return self.read_tokens(self.offsets[index], self.offsets[index + 1])
