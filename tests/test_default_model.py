@@ -12,7 +12,8 @@ from conftest import CORPUS, REAL, ROOT, Run, read_jsonl
 from tipnlp.cases import LABELS, REVIEW, Case
 from tipnlp.evaluation import Evaluation, evaluate_predictions
 from tipnlp.explanation import explain_cases
-from tipnlp.model import MANIFEST_FILE, Model, load_model
+from tipnlp.manifest import MANIFEST_FILE
+from tipnlp.model import Model, load_model
 from tipnlp.prediction import Prediction, list_probabilities, predict_cases
 from tipnlp.reading import read_cases
 

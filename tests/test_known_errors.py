@@ -10,7 +10,8 @@ import pytest
 
 from tipnlp.errors import InputError, ModelFormatError
 from tipnlp.known_errors import find_errors, read_errors
-from tipnlp.model import MANIFEST_FILE, Model
+from tipnlp.manifest import MANIFEST_FILE
+from tipnlp.model import Model
 
 CONFUSION = [[5, 1, 0], [0, 7, 2], [1, 0, 9]]
 

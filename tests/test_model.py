@@ -17,7 +17,8 @@ from sklearn.pipeline import Pipeline
 
 from tipnlp.cases import LABELS, Case
 from tipnlp.errors import ModelError, ModelFormatError, ModelVersionError, OutputError, UnsafeModelError
-from tipnlp.model import MANIFEST_FILE, MODEL_FILE, Model, load_model, save_model
+from tipnlp.manifest import MANIFEST_FILE, MODEL_FILE
+from tipnlp.model import Model, load_model, save_model
 from tipnlp.training import train_model
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from conftest import Run, read_jsonl, write_jsonl
 from tipnlp.cases import Case
 from tipnlp.errors import WorkerError
-from tipnlp.prediction import predict_lines
+from tipnlp.lines import predict_lines
 
 TIPNLP = str(Path(sys.executable).parent / "tipnlp")
 
@@ -76,7 +77,7 @@ def break_off(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch, output: st
             yield line
 
     with monkeypatch.context() as patch, pytest.raises(MachineFailureError):
-        patch.setattr("tipnlp.prediction.predict_lines", fail_soon)
+        patch.setattr("tipnlp.lines.predict_lines", fail_soon)
         run("predict", "in.jsonl", "-m", model, "-o", output)
 
 
@@ -153,8 +154,27 @@ def die(*arguments: object, **keywords: object) -> list[bytes]:
     return []
 
 
+def test_what_was_done_before_a_worker_died_is_gone_on_with(
+    run: Run, model_folder: Path, inputs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("predict", "in.jsonl", "-m", model_folder, "-o", "whole.jsonl")
+
+    def die_soon(*arguments: object, **keywords: object):  # type: ignore[no-untyped-def]
+        yield from islice(predict_lines(*arguments, **keywords), 5)  # type: ignore[arg-type]
+        raise WorkerError("a worker process has died")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tipnlp.lines.predict_lines", die_soon)
+        broken = run("predict", "in.jsonl", "-m", model_folder, "-o", "out.jsonl")
+    assert broken.exit_code == 2
+    assert "died" in broken.stderr
+    assert len(Path(".out.jsonl.part").read_bytes().splitlines()) == 5
+    run("predict", "in.jsonl", "-m", model_folder, "-o", "out.jsonl", "--resume")
+    assert Path("out.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
+
+
 @pytest.mark.slow
 def test_dead_worker_is_reported(small_corpus: list[Case], model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tipnlp.prediction.encode_predictions", die)
+    monkeypatch.setattr("tipnlp.lines.encode_predictions", die)
     with pytest.raises(WorkerError, match="died"):
         list(predict_lines(model_folder, small_corpus, jobs=2))

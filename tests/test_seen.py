@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from conftest import Run, read_jsonl, write_jsonl
 from tipnlp.cases import Case
 from tipnlp.errors import UnsafeModelError
-from tipnlp.model import MANIFEST_FILE, SEEN_FILE, load_seen
+from tipnlp.manifest import MANIFEST_FILE, SEEN_FILE
+from tipnlp.model import load_seen
 from tipnlp.overlap import split_words
 from tipnlp.seen import FEWEST_SEQUENCES, SKETCH, SeenTexts, find_leaks, find_seen, fingerprint_texts
 

@@ -62,6 +62,7 @@ class Case:
 
 
 OPTIONAL = tuple(f.name for f in fields(Case) if f.name not in ("id", "text", "extra"))
+NAMES = frozenset({"id", *OPTIONAL})
 
 
 def build_case(record: Mapping[str, Any], *, labelled: bool = False) -> Case:
@@ -73,23 +74,23 @@ def build_case(record: Mapping[str, Any], *, labelled: bool = False) -> Case:
     text = record.get("text")
     if not isinstance(text, str) or not text.strip():
         raise ValueError("no text: every record needs a column 'text' with a description in it")
-    if not text.isascii() and not _is_unicode(text):
+    if not is_unicode(text):
         raise ValueError("the text holds halves of characters (lone surrogates), which no file can be written with")
-    known = {name: _read_text(record, name) for name in ("id", *OPTIONAL)}
-    if known["id"] is None:
+    known = {name: _read_text(name, record[name]) for name in NAMES & record.keys()}
+    lang, label = known.get("lang"), known.get("label")
+    if known.get("id") is None:
         raise ValueError("no id: every record needs a column 'id'")
-    if known["lang"] is not None and known["lang"] not in LANGUAGES:
-        raise ValueError(f"lang is {known['lang']!r}, not one of {' '.join(LANGUAGES)}; leave it empty to detect it")
-    if labelled and known["label"] is None:
+    if lang is not None and lang not in LANGUAGES:
+        raise ValueError(f"lang is {lang!r}, not one of {' '.join(LANGUAGES)}; leave it empty to detect it")
+    if labelled and label is None:
         raise ValueError(f"no label: labelled data needs one of {' '.join(LABELS)}")
-    if labelled and known["label"] not in LABELS:
-        raise ValueError(f"label is {known['label']!r}, not one of {' '.join(LABELS)}")
-    extra = {key: value for key, value in record.items() if key != "text" and key not in known}
+    if labelled and label not in LABELS:
+        raise ValueError(f"label is {label!r}, not one of {' '.join(LABELS)}")
+    extra = {key: value for key, value in record.items() if key != "text" and key not in NAMES}
     return Case(text=text, extra=extra, **known)  # type: ignore[arg-type]
 
 
-def _read_text(record: Mapping[str, Any], name: str) -> str | None:
-    value = record.get(name)
+def _read_text(name: str, value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, (list, dict)):
@@ -97,7 +98,8 @@ def _read_text(record: Mapping[str, Any], name: str) -> str | None:
     return str(value).strip() or None
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written to a file: it has no half of a character (lone surrogate)."""
     try:
         text.encode()
     except UnicodeEncodeError:

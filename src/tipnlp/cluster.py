@@ -20,7 +20,8 @@ from types import ModuleType
 from typing import Any
 
 from tipnlp.errors import ClusterError, MissingExtraError, ModelError
-from tipnlp.model import MANIFEST_FILE, MODEL_FILE, load_model
+from tipnlp.manifest import MANIFEST_FILE, MODEL_FILE
+from tipnlp.model import load_model
 from tipnlp.shards import (
     RUN_FORMAT,
     Job,

@@ -104,7 +104,9 @@ class LanguageMatcher:
     def _set_anchors(self, kinds: NDArray[np.int32]) -> None:
         """Choose as anchor of each pattern the element that these tokens fit least often: a wrong guess costs time."""
         self._sampled = len(kinds)
-        often = np.bincount(kinds, minlength=len(self._fits)) @ self._fits.view
+        often = np.zeros(self._index.size, dtype=np.int64)
+        for elements, count in zip(self._numbers, np.bincount(kinds, minlength=len(self._numbers)), strict=True):
+            often[list(elements)] += count
         common = np.where(self._elements >= 0, often[self._elements], len(kinds) + 1)
         self._nearest = common.argmin(axis=1)
         every = np.arange(len(common))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tipnlp.cases import LABELS
 from tipnlp.errors import InputError, ModelFormatError
-from tipnlp.model import MANIFEST_FILE, read_manifest
+from tipnlp.manifest import MANIFEST_FILE, read_manifest
 
 
 @dataclass(frozen=True, slots=True)

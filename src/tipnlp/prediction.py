@@ -4,31 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from itertools import chain, islice
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
 from scipy.special import softmax
 
 from tipnlp.cases import LABELS, Case
 from tipnlp.decision import decide_cases
-from tipnlp.errors import WorkerError
 from tipnlp.explanation import LISTED_TERMS, Explanation, explain_batch
-from tipnlp.model import Model, load_model, read_manifest
+from tipnlp.model import Model
 from tipnlp.preprocess import resolve_language
 from tipnlp.screening import Candidates, measure_familiarity, screen_cases
-from tipnlp.writing import encode_record
 
 # Enough texts for numpy to pay, few enough to stay small in memory.
 WINDOW = 256
-
-# With several processes, cases are sent to them in tasks of this size, so many for each at a time.
-TASK, TASKS_AHEAD = 512, 32
 
 # Digits of a probability that are written: more would claim more than a model knows.
 DIGITS = 4
@@ -95,55 +86,6 @@ def predict_cases(
     stream = iter(cases)
     while batch := list(islice(stream, window)):
         yield from predict_window(model, batch, explain=explain)
-
-
-def predict_lines(
-    folder: Path, cases: Iterable[Case], *, explain: bool = False, with_text: bool = False, jobs: int = 1
-) -> Iterator[bytes]:
-    """Predict cases as lines of JSON, in order, in one or several processes.
-
-    A bounded number of cases is under way at any time, however many there are.
-
-    Args:
-        folder: the model; every process loads it for itself.
-        cases: any number of cases.
-        explain: whether the evidence is added.
-        with_text: whether the text of the cases comes out.
-        jobs: how many processes work.
-
-    Raises:
-        ModelError: the model cannot be used.
-        WorkerError: a process has died.
-    """
-    stream = iter(cases)
-    tasks = iter(lambda: list(islice(stream, TASK if jobs > 1 else WINDOW)), [])
-    sha256 = read_manifest(folder).sha256
-    load_cached(folder, sha256)
-    work = partial(encode_predictions, folder, sha256, explain=explain, with_text=with_text)
-    if jobs == 1:
-        yield from chain.from_iterable(map(work, tasks))
-        return
-    try:
-        with Parallel(n_jobs=jobs, return_as="generator") as parallel:
-            # Parallel reads ahead as fast as it can: it is fed in portions, so that memory stays bounded.
-            while portion := list(islice(tasks, jobs * TASKS_AHEAD)):
-                yield from chain.from_iterable(parallel(delayed(work)(task) for task in portion))
-    except TerminatedWorkerError:
-        raise WorkerError(
-            "a worker process has died, perhaps for lack of memory: try fewer processes (-j), and go on with --resume"
-        ) from None
-
-
-def encode_predictions(folder: Path, sha256: str, cases: list[Case], *, explain: bool, with_text: bool) -> list[bytes]:
-    """Predict some cases as lines of JSON with the model of this process."""
-    predictions = predict_cases(load_cached(folder, sha256), cases, explain=explain)
-    return [encode_record(prediction.to_record(with_text=with_text)) for prediction in predictions]
-
-
-@lru_cache(maxsize=1)
-def load_cached(folder: Path, sha256: str) -> Model:  # noqa: ARG001 - a folder with other content is another model
-    """Load a model once a process."""
-    return load_model(folder)
 
 
 def predict_window(model: Model, cases: list[Case], *, explain: bool = False) -> Iterator[Prediction]:

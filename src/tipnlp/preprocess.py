@@ -53,8 +53,8 @@ CHUNKS_A_DOCUMENT = 20_000
 # What `str.split` splits a text into.
 CHUNK = re.compile(r"\S+")
 
-# Above this many distinct chunks, or distinct tokens, the memo starts afresh (about 200 MB).
-MAX_CHUNKS = 400_000
+# Above this many distinct chunks the memory starts afresh: each takes about 0.5 kB with all that is known of it.
+MAX_CHUNKS = 300_000
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from tipnlp.cases import Case, build_case
+from tipnlp.cases import Case, build_case, is_unicode
 from tipnlp.errors import InputError, MissingExtraError, RecordError
 
 STDIN = "-"
@@ -25,7 +24,6 @@ DEFAULT_ENCODING = "utf-8-sig"
 DELIMITERS = ",;\t"
 PARQUET_ROWS = 1024
 
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 # A judgment in one CSV cell is longer than the csv module's own limit of 128 KiB.
 csv.field_size_limit(2**31 - 1)
@@ -169,7 +167,7 @@ def read_jsonl(stream: BinaryIO, encoding: str, name: str = "") -> Iterator[Row]
     for number, line in enumerate(_decode_lines(stream, encoding, errors="surrogateescape"), start=1):
         if line.isspace():
             continue
-        if not line.isascii() and LONE_SURROGATE.search(line):
+        if not is_unicode(line):
             yield number, f"not {encoding}: name the encoding, for example --encoding cp1252"
             continue
         try:

@@ -13,7 +13,7 @@ from tipnlp.cases import LABELS
 from tipnlp.comparison import Change, Comparison
 from tipnlp.confidence import Confidence
 from tipnlp.evaluation import Evaluation
-from tipnlp.model import Manifest
+from tipnlp.manifest import Manifest
 from tipnlp.prediction import Prediction
 from tipnlp.promise import Promise
 from tipnlp.seen import Leak

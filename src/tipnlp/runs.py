@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tipnlp.errors import OutputError, TipnlpError, UsageError
+from tipnlp.errors import OutputError, TipnlpError, UsageError, WorkerError
 from tipnlp.reading import STDIN, find_sources
 from tipnlp.writing import JSONL, check_target, open_writer, refuse_existing, write_text
 
@@ -71,7 +71,7 @@ def describe_run(model: str, inputs: Sequence[str], options: Mapping[str, Any]) 
 def open_run(target: Path, run: RunDescription, *, resume: bool = False, force: bool = False) -> Iterator[OpenRun]:
     """Yield an open run, and put its lines in place of the target when all went well.
 
-    What a crash leaves can be gone on with; an error of ours leaves nothing.
+    What a crash leaves, ours or that of a worker, can be gone on with; any other error leaves nothing.
 
     Raises:
         UsageError: an earlier run to the same target was another one, or standard input was to be resumed.
@@ -88,6 +88,8 @@ def open_run(target: Path, run: RunDescription, *, resume: bool = False, force: 
             yield OpenRun(stream, done)
         _finish_run(part, target, force=force)
         note.unlink()
+    except WorkerError:
+        raise
     except TipnlpError:
         part.unlink(missing_ok=True)
         note.unlink(missing_ok=True)

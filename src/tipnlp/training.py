@@ -30,7 +30,8 @@ from tipnlp.errors import CorpusError, UsageError
 from tipnlp.evaluation import Evaluation, evaluate_predictions
 from tipnlp.features import ConceptPairs, Concepts, Subwords, WordPairs, Words
 from tipnlp.lexicon import fingerprint_lexicon
-from tipnlp.model import FORMAT, Manifest, Model, list_versions
+from tipnlp.manifest import FORMAT, Manifest, list_versions
+from tipnlp.model import Model
 from tipnlp.preprocess import Preprocessor, resolve_language
 from tipnlp.promise import Promise, choose_thresholds
 from tipnlp.screening import Candidates, Familiarity, measure_familiarity, screen_cases, set_limits

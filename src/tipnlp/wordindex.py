@@ -28,15 +28,16 @@ class WordIndex:
     def find_elements(self, token: str) -> list[int]:
         """Return the numbers of the elements that the token fits, sorted."""
         size = len(token)
-        found = set(self._exact.get(token, ()))
+        found = [*self._exact.get(token, ())]
         prefix_lengths, suffix_lengths, infix_lengths = self._lengths
+        # Most tokens fit nothing: `in` costs less than to add nothing.
         for length in prefix_lengths:
-            if length <= size:
-                found.update(self._prefixes.get(token[:length], ()))
+            if token[:length] in self._prefixes:
+                found += self._prefixes[token[:length]]
         for length in suffix_lengths:
-            if length <= size:
-                found.update(self._suffixes.get(token[size - length :], ()))
+            if token[-length:] in self._suffixes:
+                found += self._suffixes[token[-length:]]
         for length in infix_lengths:
             for start in range(size - length + 1):
-                found.update(self._infixes.get(token[start : start + length], ()))
-        return sorted(found)
+                found += self._infixes.get(token[start : start + length], ())
+        return sorted(set(found))

@@ -18,7 +18,8 @@ from pathlib import Path
 from tipnlp.cases import Case
 from tipnlp.errors import ClusterError, ModelFormatError, TipnlpError, UnsafeModelError
 from tipnlp.lexicon import fingerprint_lexicon
-from tipnlp.model import Model, load_model, read_manifest
+from tipnlp.manifest import read_manifest
+from tipnlp.model import Model, load_model
 from tipnlp.prediction import predict_cases
 from tipnlp.reading import read_cases
 from tipnlp.shards import RUN_FILE, Host, Job, Shard, ShardResult

@@ -64,8 +64,8 @@ def predict(
     force: ForceOption = False,
 ) -> None:
     """Label new case files: one prediction a case, with probabilities, decision and reason."""
-    from tipnlp.model import read_manifest
-    from tipnlp.prediction import predict_lines
+    from tipnlp.lines import predict_lines
+    from tipnlp.manifest import read_manifest
     from tipnlp.reading import find_sources, read_cases
     from tipnlp.runs import describe_run, open_run
     from tipnlp.writing import STDOUT, RejectsFile, name_rejects
