@@ -24,7 +24,8 @@ from tipnlp.lexicon import fingerprint_lexicon
 
 # Raise when a model of the old format would be read wrongly; say here what changed.
 # 2: limits of familiar text in the manifest, fingerprints of the training texts in the folder.
-FORMAT = 2
+# 3: subwords add up token by token.
+FORMAT = 3
 
 MODEL_FILE, MANIFEST_FILE, SEEN_FILE, CARD_FILE = "model.joblib", "manifest.json", "seen.npz", "README.md"
 
