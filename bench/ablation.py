@@ -15,7 +15,8 @@ from data import format_rows, load_corpus, load_tests, mark_pairs, save_table
 from sklearn.metrics import f1_score
 
 from tipnlp.cases import LABELS
-from tipnlp.training import TrainingConfig, build_pipeline, fit_pipeline, predict_folds, split_folds
+from tipnlp.folds import predict_out_of_fold
+from tipnlp.pipeline import TrainingConfig, build_pipeline, fit_pipeline
 
 # Three folds say as much about a row as five, in half of the time.
 DEFAULT = replace(TrainingConfig(), folds=3)
@@ -42,8 +43,7 @@ def main() -> None:
     rows = []
     for name, changes in ROWS.items():
         config = replace(DEFAULT, **changes)
-        judged = predict_folds(build_pipeline(config), corpus, labels, split_folds(corpus, config), config, jobs=1)
-        out_of_fold = np.array(LABELS)[judged.scores.argmax(axis=1)]
+        out_of_fold = np.array(LABELS)[predict_out_of_fold(corpus, config).probabilities.argmax(axis=1)]
         pipeline = fit_pipeline(build_pipeline(config), corpus, labels, config)
         found = tests.score(pipeline.predict(tests.cases), pipeline.predict(tests.pairs))
         corpus_f1 = float(f1_score(labels[single], out_of_fold[single], average="macro"))

@@ -22,8 +22,8 @@ from sklearn.pipeline import make_pipeline, make_union
 from spacy.training import Example
 
 from tipnlp.cases import LABELS, Case
+from tipnlp.pipeline import TrainingConfig, build_pipeline, fit_pipeline
 from tipnlp.statistics import average_f1, find_percentiles, resample_confusions
-from tipnlp.training import TrainingConfig, build_pipeline, fit_pipeline
 
 Predict = Callable[[Sequence[Case]], list[str]]
 SHARES = (0.25, 0.5, 1.0)

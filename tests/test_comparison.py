@@ -15,10 +15,11 @@ from tipnlp.cases import LABELS, Case
 from tipnlp.comparison import Change, Comparison, compare_predictions
 from tipnlp.errors import CorpusError
 from tipnlp.model import Model, load_model, save_model
+from tipnlp.pipeline import TrainingConfig
 from tipnlp.prediction import predict_cases
 from tipnlp.reading import read_cases
 from tipnlp.report import format_comparison
-from tipnlp.training import TrainingConfig, train_model
+from tipnlp.training import train_model
 
 F, S, N = LABELS
 LABEL = st.sampled_from(LABELS)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import FeatureUnion
 
 from conftest import CORPUS
 from tipnlp.cases import Case
@@ -21,7 +22,7 @@ from tipnlp.hashing import HashIndex, combine, hash_substrings, mix
 from tipnlp.preprocess import Preprocessor
 from tipnlp.reading import read_cases
 from tipnlp.tokens import TokenBatch
-from tipnlp.weighting import HashedFeatures
+from tipnlp.weighting import FeatureFamilies, HashedFeatures
 
 FAMILIES: list[HashedFeatures] = [Words(), WordPairs(), Subwords(), Concepts(), ConceptPairs()]
 
@@ -131,6 +132,20 @@ def test_entries_are_counted_in_any_order(entries: list[tuple[int, int]]) -> Non
     assert matrix.has_sorted_indices
     assert matrix.nnz == len(expected)
     assert all(matrix[row, column] == count for (row, column), count in expected.items())
+
+
+def test_families_side_by_side_are_those_of_scikit_learn(
+    small_corpus: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = Preprocessor().transform(small_corpus)
+    members = [(type(family).__name__, clone(family)) for family in FAMILIES]
+    expected = FeatureUnion(members).fit_transform(batch)
+    monkeypatch.setattr("tipnlp.weighting.WINDOW", 7)
+    matrix = FeatureFamilies(members).fit_transform(batch)
+    assert matrix.dtype == np.float32
+    assert matrix.indices.dtype == matrix.indptr.dtype == np.int32
+    assert matrix.shape == expected.shape
+    assert abs(matrix - expected).max() < 1e-6
 
 
 def test_subwords_are_those_of_the_tokens_added_up() -> None:

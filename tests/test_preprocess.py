@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from conftest import CORPUS, REAL
 from tipnlp.cases import Case
 from tipnlp.language import LANGUAGES, detect_language
 from tipnlp.lexicon import load_origins
+from tipnlp.model import Model
 from tipnlp.preprocess import (
     MAX_CHUNKS,
     Preprocessor,
@@ -211,6 +213,15 @@ def test_full_memory_starts_afresh_and_old_batches_stay_valid(monkeypatch: pytes
     assert second.read_texts(0) == ["delta"]
     assert memory is get_memory()
     assert MAX_CHUNKS > 0
+
+
+def test_what_was_forgotten_is_freed(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(id="", text="The foreman kept the passports of the workers.", lang="en")
+    model.predict_probabilities([case])
+    forgotten = ref(get_memory().table)
+    monkeypatch.setattr("tipnlp.preprocess.MAX_CHUNKS", 0)
+    model.predict_probabilities([case])
+    assert forgotten() is None
 
 
 def test_new_chunks_are_sent_to_spacy_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,11 @@ def test_two_processes_give_the_lines_of_one_in_order(small_corpus: list[Case], 
     assert list(predict_lines(model_folder, iter(cases), jobs=2)) == one
 
 
+def test_the_process_that_feeds_others_imports_little() -> None:
+    code = "import sys, tipnlp.lines; sys.exit(bool({'spacy', 'sklearn', 'scipy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def die(*arguments: object, **keywords: object) -> list[bytes]:
     os.kill(os.getpid(), signal.SIGKILL)
     return []

@@ -15,9 +15,9 @@ from conftest import CORPUS, Run, read_jsonl, write_jsonl
 from test_training import make_cases
 from tipnlp.cases import LABELS, Case
 from tipnlp.errors import CorpusError, MissingExtraError
+from tipnlp.pipeline import TrainingConfig
 from tipnlp.reading import read_cases
 from tipnlp.suspects import Suspect, describe_suspects, find_suspects, format_suspects
-from tipnlp.training import TrainingConfig
 
 F, S, N = LABELS
 

@@ -7,21 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from tipnlp.cases import LABELS, Case
 from tipnlp.errors import CorpusError, UsageError
-from tipnlp.training import (
-    TrainedModel,
-    TrainingConfig,
-    build_pipeline,
-    find_temperature,
-    fit_pipeline,
-    predict_folds,
-    read_config,
-    split_folds,
-    train_model,
-)
+from tipnlp.folds import find_temperature, predict_out_of_fold, split_folds
+from tipnlp.pipeline import TrainingConfig, build_pipeline, fit_pipeline, read_config
+from tipnlp.training import TrainedModel, train_model
 
 F, S, N = LABELS
 
@@ -52,15 +44,14 @@ def test_folds_keep_groups_together_and_hold_every_case_out_once(small_corpus: l
 
 
 def test_out_of_fold_scores_never_come_from_the_case_itself(small_corpus: list[Case]) -> None:
-    labels = np.array([case.label for case in small_corpus])
-    folds = split_folds(small_corpus, TrainingConfig())
-    pipeline = build_pipeline(TrainingConfig())
-    scores = predict_folds(pipeline, small_corpus, labels, folds, TrainingConfig()).scores
-    train, test = folds[2]
     config = TrainingConfig()
+    labels = np.array([case.label for case in small_corpus])
+    found = predict_out_of_fold(small_corpus, config)
+    train, test = split_folds(small_corpus, config)[2]
     alone = fit_pipeline(build_pipeline(config), [small_corpus[i] for i in train], labels[train], config)
     order = [list(alone.classes_).index(label) for label in LABELS]
-    assert np.allclose(scores[test], alone.decision_function([small_corpus[i] for i in test])[:, order])
+    scores = alone.decision_function([small_corpus[i] for i in test])[:, order]
+    assert np.allclose(found.probabilities[test], softmax(scores / found.temperature, axis=1))
 
 
 def test_a_group_counts_as_one_case() -> None:

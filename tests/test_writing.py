@@ -10,7 +10,7 @@ import pytest
 
 from conftest import read_jsonl
 from tipnlp.errors import OutputError, RecordError, UsageError
-from tipnlp.writing import RejectsFile, name_rejects, open_writer, replace_file
+from tipnlp.writing import name_rejects, open_rejects, open_writer, replace_file
 
 RECORDS: list[dict[str, Any]] = [
     {"id": "a", "note": "=1+1", "probabilities": {"x": 0.25, "y": 0.75}, "ort": "Köln"},
@@ -86,11 +86,22 @@ def test_unknown_ending_and_unwritable_folder(tmp_path: Path) -> None:
 
 def test_rejects_file_names_places_and_is_absent_when_all_is_well(tmp_path: Path) -> None:
     path = name_rejects(tmp_path / "o.jsonl")
-    rejects = RejectsFile(path)
-    rejects(RecordError("in.jsonl", 3, "no text", "c3"))
-    rejects.close()
+    with open_rejects(path) as rejects:
+        rejects(RecordError("in.jsonl", 3, "no text", "c3"))
+        assert not path.exists()
     assert read_jsonl(path) == [{"file": "in.jsonl", "line": 3, "id": "c3", "reason": "no text"}]
-    with pytest.raises(OutputError):
-        RejectsFile(path)
-    RejectsFile(path, force=True).close()
+    with pytest.raises(OutputError), open_rejects(path):
+        pass
+    with open_rejects(path, force=True):
+        pass
     assert not path.exists()
+
+
+def test_more_rejects_than_memory_should_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tipnlp.writing.SPOOLED_BYTES", 100)
+    path = name_rejects(tmp_path / "o.jsonl")
+    with open_rejects(path) as rejects:
+        for line in range(50):
+            rejects(RecordError("in.jsonl", line, "kein Text: Übergröße", f"c{line}"))
+    assert [entry["line"] for entry in read_jsonl(path)] == list(range(50))
+    assert rejects.describe().endswith("... and 30 more")

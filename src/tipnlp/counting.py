@@ -21,15 +21,19 @@ class GroupCounts:
         self._counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._pending: list[tuple[Hashes, NDArray[np.int64]]] = []
 
-    def add_window(self, groups: NDArray[np.int64], documents: NDArray[np.int64], hashes: Hashes) -> None:
-        """Add the features of some texts: document and hash of each, and the group of each document."""
-        owners = groups[documents]
-        order = np.lexsort((owners, hashes))
-        hashes, owners = hashes[order], owners[order]
-        fresh = np.ones(len(hashes), dtype=np.bool_)
-        fresh[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
-        distinct, counts = np.unique(hashes[fresh], return_counts=True)
-        self._pending.append((distinct, counts))
+    def add_window(self, groups: NDArray[np.int64], hashes: Hashes, presence: csr_matrix) -> None:
+        """Add the features of some texts.
+
+        Args:
+            groups: of each text.
+            hashes: the distinct features.
+            presence: which of them each text has, shape `(texts, features)`.
+        """
+        distinct, members = np.unique(groups, return_inverse=True)
+        belongs = csr_matrix((np.ones(len(groups), dtype=np.int32), (members, np.arange(len(groups)))))
+        united = presence if len(distinct) == len(groups) else belongs @ presence
+        counts = np.bincount(united.indices, minlength=len(hashes))
+        self._pending.append((hashes, counts))
         # To merge when as much is waiting as is merged keeps the whole at n log n.
         if sum(len(waiting) for waiting, _ in self._pending) > len(self._hashes):
             self.merge()

@@ -24,7 +24,7 @@ from tipnlp.counting import share_weights
 from tipnlp.hashing import Hashes, combine, hash_substrings
 from tipnlp.lexicon import load_lexicon
 from tipnlp.tokens import TokenBatch
-from tipnlp.weighting import Floats, HashedFeatures, PlacedFeatures, TokenFeatures
+from tipnlp.weighting import Floats, PlacedFeatures, PlaceFeatures, TokenFeatures
 
 # Each family hashes from a seed of its own, so that no word is mistaken for a pair.
 PAIR_SEED, SUBWORD_SEED, CONCEPT_SEED, CONCEPT_PAIR_SEED, NEGATED_SEED = (np.uint64(n) for n in range(1, 6))
@@ -68,7 +68,7 @@ class Subwords(TokenFeatures):
         return combine(SUBWORD_SEED, hashes), counts
 
 
-class WordPairs(HashedFeatures):
+class WordPairs(PlaceFeatures):
     """Two tokens that stand side by side in a text."""
 
     kind = "phrase"
@@ -80,7 +80,7 @@ class WordPairs(HashedFeatures):
         return PlacedFeatures(same, same + 2, combine(PAIR_SEED, ids[same], ids[same + 1]))
 
 
-class Concepts(HashedFeatures):
+class Concepts(PlaceFeatures):
     """Concepts of the lexicon, with those that stand behind a negation counted apart.
 
     Args:
@@ -119,7 +119,7 @@ class Concepts(HashedFeatures):
         return {**dict(plain), **{number: f"not: {name}" for number, name in negated}}
 
 
-class ConceptPairs(HashedFeatures):
+class ConceptPairs(PlaceFeatures):
     """A concept followed by another within `reach` tokens of the same sentence.
 
     Args:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.pipeline import Pipeline
 
 from tipnlp.card import write_card
 from tipnlp.cases import LABELS, Case
@@ -38,6 +38,7 @@ from tipnlp.manifest import (
 from tipnlp.seen import SeenTexts
 from tipnlp.tokens import TokenBatch
 from tipnlp.unpickling import load_closed
+from tipnlp.weighting import FeatureFamilies
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,10 @@ class Model:
     seen: SeenTexts | None = None
 
     @property
-    def features(self) -> FeatureUnion:
+    def features(self) -> FeatureFamilies:
         """The step from tokens to a sparse matrix."""
-        return self.pipeline["features"]
+        families: FeatureFamilies = self.pipeline["features"]
+        return families
 
     @property
     def classifier(self) -> LogisticRegression:

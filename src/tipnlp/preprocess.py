@@ -196,6 +196,8 @@ class TokenMemory:
     def make_room(self) -> None:
         """Forget everything when there is too much to remember; earlier batches stay valid."""
         if sum(tokenizer.size for tokenizer in self._tokenizers.values()) > MAX_CHUNKS:
+            # spaCy's tables keep a little of every word they ever saw.
+            load_blank.cache_clear()
             self._start_afresh()
 
     def get_tokenizer(self, language: str) -> MemoTokenizer:

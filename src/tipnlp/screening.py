@@ -13,12 +13,12 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.pipeline import FeatureUnion
 
 from tipnlp.features import WordPairs, Words, get_finder
 from tipnlp.language import LANGUAGES, detect_any_language
 from tipnlp.lexicon import GROUPS, load_lexicon
 from tipnlp.tokens import TokenBatch
+from tipnlp.weighting import FeatureFamilies
 
 TOO_LITTLE = "too little text"
 FOREIGN = "language not in training"
@@ -79,7 +79,7 @@ class Familiarity:
         return Familiarity(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
-def measure_familiarity(features: FeatureUnion, batch: TokenBatch) -> Familiarity:
+def measure_familiarity(features: FeatureFamilies, batch: TokenBatch) -> Familiarity:
     """Measure how much of each text of a batch the fitted features know."""
     hits, masks = get_finder().find_concepts(batch), _mark_groups()
 
@@ -103,7 +103,7 @@ def _mark_groups() -> Mapping[str, NDArray[np.bool_]]:
     return {**{group: groups == group for group in GROUPS}, TELLING: np.isin(groups, list(TELLING_GROUPS))}
 
 
-def _measure_unseen(features: FeatureUnion, kind: type[Words | WordPairs], batch: TokenBatch) -> NDArray[np.float64]:
+def _measure_unseen(features: FeatureFamilies, kind: type[Words | WordPairs], batch: TokenBatch) -> NDArray[np.float64]:
     family = next((each for _, each in features.transformer_list if type(each) is kind), None)
     return np.zeros(len(batch)) if family is None else family.measure_unseen(batch)
 

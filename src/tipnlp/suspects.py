@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from tipnlp.cases import LABELS, Case
 from tipnlp.errors import MissingExtraError
+from tipnlp.folds import index_labels, predict_out_of_fold
+from tipnlp.pipeline import TrainingConfig
 from tipnlp.tables import format_count, format_table
-from tipnlp.training import TrainingConfig, index_labels, predict_out_of_fold
 
 NOT_TRAFFICKING = "non_trafficking"
 

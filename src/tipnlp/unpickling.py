@@ -21,7 +21,6 @@ ALLOWED = frozenset(
         ("numpy", "dtype"),
         ("numpy", "ndarray"),
         ("sklearn.linear_model._logistic", "LogisticRegression"),
-        ("sklearn.pipeline", "FeatureUnion"),
         ("sklearn.pipeline", "Pipeline"),
         ("tipnlp.features", "ConceptPairs"),
         ("tipnlp.features", "Concepts"),
@@ -29,6 +28,7 @@ ALLOWED = frozenset(
         ("tipnlp.features", "WordPairs"),
         ("tipnlp.features", "Words"),
         ("tipnlp.preprocess", "Preprocessor"),
+        ("tipnlp.weighting", "FeatureFamilies"),
     }
 )
 

@@ -12,20 +12,21 @@ is divided by its length (L2) in these units, so that long texts do not shout.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix, hstack
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.pipeline import FeatureUnion
 from sklearn.utils.validation import check_is_fitted
 
 from tipnlp.counting import GroupCounts, count_entries, count_tokens, share_weights
 from tipnlp.hashing import Hashes, HashIndex
-from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable, expand_ranges
+from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable
 
 Floats = NDArray[np.float64]
 
@@ -69,8 +70,22 @@ class PlacedScores:
     values: Floats
 
 
+class FeatureFamilies(FeatureUnion):  # type: ignore[misc]
+    """Families of features side by side, worked on window by window: their matrix is never in memory twice."""
+
+    def fit_transform(self, X: TokenBatch, y: Any = None, **params: Any) -> csr_matrix:
+        """Fit all families, and return what `transform` returns."""
+        return self.fit(X, y, **params).transform(X)
+
+    def transform(self, X: TokenBatch) -> csr_matrix:
+        """Return the weighted counts: one row a text, the columns of one family behind those of another."""
+        families = [family for _, family in self.transformer_list]
+        windows = (hstack([family.transform(window) for family in families], "csr") for window in X.split(WINDOW))
+        return stack_rows(windows, sum(len(family.hashes_) for family in families))
+
+
 class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]
-    """A family whose units are its features.
+    """A family of features.
 
     Args:
         min_groups: keep a feature only when it occurs in at least this many groups.
@@ -88,7 +103,7 @@ class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc
         """Choose the features that occur in at least `min_groups` groups."""
         kept = GroupCounts()
         for window in X.split_by_group(WINDOW):
-            kept.add_window(window.groups, *self._list_presence(window))
+            kept.add_window(window.groups, *self._find_presence(window))
         hashes, counts = kept.merge()
         chosen = counts >= self.min_groups
         self.hashes_: Hashes = hashes[chosen]
@@ -98,9 +113,7 @@ class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc
     def transform(self, X: TokenBatch) -> csr_matrix:
         """Return the weighted counts: one row a text, one column a kept feature."""
         check_is_fitted(self)
-        if len(X) <= WINDOW:
-            return self._weigh_counts(X)
-        return vstack([self._weigh_counts(window) for window in X.split(WINDOW)], format="csr")
+        return stack_rows(map(self._weigh_counts, X.split(WINDOW)), len(self.hashes_))
 
     def score(self, batch: TokenBatch, coefficients: Floats) -> Floats:
         """Return `transform(batch) @ coefficients` without making the matrix, shape `(n, k)`.
@@ -119,19 +132,15 @@ class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc
 
         A unit that stands at several places of a text owes the same share to each.
         """
-        placed, units = self._place_units(batch)
+        starts, ends, units = self._place_units(batch)
         counts = self._count_units(batch)
         weights = self._weigh_units(batch.table, coefficients)
         scale = self._scale_texts(dampen_counts(counts), weights)
-        documents = batch.documents[placed.starts]
+        documents = batch.documents[starts]
         repeated = np.asarray(counts[documents, units]).ravel()
         shares = np.log1p(repeated) / repeated * scale[documents]
         values = weights[units, 1:] * shares[:, None]
-        return PlacedScores(placed.starts, placed.ends, units, values)
-
-    @abstractmethod
-    def place_features(self, batch: TokenBatch) -> PlacedFeatures:
-        """Return every feature in the batch with its place, repeated as it is repeated."""
+        return PlacedScores(starts, ends, units, values)
 
     def find_columns(self, hashes: Hashes) -> NDArray[np.int32]:
         """Return the column of each hash, -1 where the feature is not kept."""
@@ -143,14 +152,6 @@ class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc
     def name_features(self) -> Mapping[int, str]:
         """Return names of features by hash, for families whose tokens do not name them."""
         return {}
-
-    def measure_unseen(self, batch: TokenBatch) -> Floats:
-        """Return which share of each text, weighted by rarity, is not kept; 0 for a text without features."""
-        if not len(self.idf_):
-            return np.zeros(len(batch))
-        documents, columns = self._place_columns(batch)
-        weights = np.where(columns >= 0, self.idf_[columns], self._highest_idf)
-        return share_weights(documents, weights, columns < 0, len(batch))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out of a saved model what is worked out anew."""
@@ -175,50 +176,81 @@ class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc
         lengths[lengths == 0] = 1.0
         return np.asarray(self.weight / lengths)
 
-    def _list_presence(self, batch: TokenBatch) -> tuple[NDArray[np.int64], Hashes]:
-        """Return document and hash of every feature that is in the batch, repeated or not."""
-        placed = self.place_features(batch)
-        return batch.documents[placed.starts].astype(np.int64), placed.hashes
-
-    def _place_columns(self, batch: TokenBatch) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Return document and column of every feature; the last batch is remembered, it is asked for again."""
-        known: tuple[Any, Any] | None = getattr(self, "_last", None)
-        if known is None or known[0]() is not batch:
-            documents, hashes = self._list_presence(batch)
-            known = self._last = ref(batch), (documents, self.find_columns(hashes))
-        found: tuple[NDArray[np.int64], NDArray[np.int32]] = known[1]
-        return found
-
-    def _count_units(self, batch: TokenBatch) -> csr_matrix:
-        """Return how often each unit stands in each text."""
-        documents, columns = self._place_columns(batch)
-        kept = columns >= 0
-        return count_entries(documents[kept], columns[kept], (len(batch), len(self.hashes_)))
-
-    def _place_units(self, batch: TokenBatch) -> tuple[PlacedFeatures, NDArray[np.int32]]:
-        """Return the features that are kept where they stand, and the unit of each."""
-        placed = self.place_features(batch)
-        columns = self.find_columns(placed.hashes)
-        kept = columns >= 0
-        return PlacedFeatures(placed.starts[kept], placed.ends[kept], placed.hashes[kept]), columns[kept]
-
-    def _weigh_units(self, table: TokenTable, coefficients: Floats | None = None) -> Floats:
-        """Return of every unit its squared length and, with coefficients, its scores: shape `(units, 1 + k)`.
-
-        Only tokens have a table to look at.
-        """
-        return self._weigh_features(coefficients)
-
     def _weigh_features(self, coefficients: Floats | None) -> Floats:
-        """Return the same of every feature; worked out once for the same coefficients."""
+        """Return of every feature its squared weight and, with coefficients, its scores: shape `(features, 1 + k)`.
+
+        Worked out once for the same coefficients.
+        """
         known: tuple[Hashes, Floats | None, Floats] | None = getattr(self, "_weights", None)
         if known is None or known[0] is not self.hashes_ or (coefficients is not None and known[1] is not coefficients):
             scores = np.zeros((len(self.idf_), 0)) if coefficients is None else coefficients * self.idf_[:, None]
             known = self._weights = self.hashes_, coefficients, np.column_stack([self.idf_**2, scores])
         return known[2]
 
+    @abstractmethod
+    def _find_presence(self, batch: TokenBatch) -> tuple[Hashes, csr_matrix]:
+        """Return the distinct features of a batch, sorted, and which of them every text has: shape `(n, distinct)`."""
+
+    @abstractmethod
+    def _count_units(self, batch: TokenBatch) -> csr_matrix:
+        """Return how often each unit stands in each text."""
+
+    @abstractmethod
+    def _place_units(self, batch: TokenBatch) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """Return the first token of every unit in the batch, the one behind its last, and the unit."""
+
+    @abstractmethod
+    def _weigh_units(self, table: TokenTable, coefficients: Floats | None = None) -> Floats:
+        """Return of every unit its squared length and, with coefficients, its scores: shape `(units, 1 + k)`."""
+
+    @abstractmethod
     def _expand_units(self, values: csr_matrix, table: TokenTable) -> csr_matrix:
         """Turn values of units into values of features."""
+
+
+class PlaceFeatures(HashedFeatures):
+    """A family whose features are read from places of a text; they are its units."""
+
+    @abstractmethod
+    def place_features(self, batch: TokenBatch) -> PlacedFeatures:
+        """Return every feature in the batch with its place, repeated as it is repeated."""
+
+    def measure_unseen(self, batch: TokenBatch) -> Floats:
+        """Return which share of each text, weighted by rarity, is not kept; 0 for a text without features."""
+        if not len(self.idf_):
+            return np.zeros(len(batch))
+        placed, columns = self._place_columns(batch)
+        documents = batch.documents[placed.starts]
+        weights = np.where(columns >= 0, self.idf_[columns], self._highest_idf)
+        return share_weights(documents, weights, columns < 0, len(batch))
+
+    def _find_presence(self, batch: TokenBatch) -> tuple[Hashes, csr_matrix]:
+        placed = self.place_features(batch)
+        distinct, columns = np.unique(placed.hashes, return_inverse=True)
+        return distinct, count_entries(batch.documents[placed.starts], columns, (len(batch), len(distinct)))
+
+    def _place_columns(self, batch: TokenBatch) -> tuple[PlacedFeatures, NDArray[np.int32]]:
+        """Return every feature and its column; the last batch is remembered, it is asked for again."""
+        known: tuple[Any, Any] | None = getattr(self, "_last", None)
+        if known is None or known[0]() is not batch:
+            placed = self.place_features(batch)
+            known = self._last = ref(batch), (placed, self.find_columns(placed.hashes))
+        found: tuple[PlacedFeatures, NDArray[np.int32]] = known[1]
+        return found
+
+    def _place_units(self, batch: TokenBatch) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        placed, columns = self._place_columns(batch)
+        kept = columns >= 0
+        return placed.starts[kept], placed.ends[kept], columns[kept]
+
+    def _count_units(self, batch: TokenBatch) -> csr_matrix:
+        starts, _, columns = self._place_units(batch)
+        return count_entries(batch.documents[starts], columns, (len(batch), len(self.hashes_)))
+
+    def _weigh_units(self, table: TokenTable, coefficients: Floats | None = None) -> Floats:
+        return self._weigh_features(coefficients)
+
+    def _expand_units(self, values: csr_matrix, table: TokenTable) -> csr_matrix:
         values.data *= self.idf_[values.indices]
         return values
 
@@ -233,21 +265,13 @@ class TokenFeatures(HashedFeatures):
     def _hash_tokens(self, texts: Sequence[str], ids: Hashes) -> tuple[Hashes, NDArray[np.int64]]:
         """Return the hashes of the features of some tokens, and their number a token."""
 
-    def place_features(self, batch: TokenBatch) -> PlacedFeatures:
-        """Return the features of every token, token by token."""
-        rows, inverse = np.unique(batch.rows, return_inverse=True)
+    def _find_presence(self, batch: TokenBatch) -> tuple[Hashes, csr_matrix]:
+        tokens, rows = narrow_columns(count_tokens(batch))
         hashes, counts = self._hash_rows(batch.table, rows)
-        chosen = counts[inverse]
-        starts = np.repeat(np.arange(len(batch.rows)), chosen)
-        return PlacedFeatures(starts, starts + 1, hashes[expand_ranges(np.cumsum(counts)[inverse] - chosen, chosen)])
-
-    def _list_presence(self, batch: TokenBatch) -> tuple[NDArray[np.int64], Hashes]:
-        tokens = count_tokens(batch)
-        rows, inverse = np.unique(tokens.indices, return_inverse=True)
-        hashes, counts = self._hash_rows(batch.table, rows)
-        chosen = counts[inverse]
-        documents = np.repeat(np.arange(len(batch)), np.diff(tokens.indptr))
-        return np.repeat(documents, chosen), hashes[expand_ranges(np.cumsum(counts)[inverse] - chosen, chosen)]
+        distinct, columns = np.unique(hashes, return_inverse=True)
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        features = csr_matrix((np.ones(len(columns), dtype=np.int32), columns, ends), shape=(len(rows), len(distinct)))
+        return distinct, tokens @ features
 
     def _hash_rows(self, table: TokenTable, rows: NDArray[Any]) -> tuple[Hashes, NDArray[np.int64]]:
         return self._hash_tokens([table.texts[row] for row in rows.tolist()], table.ids[rows])
@@ -255,16 +279,15 @@ class TokenFeatures(HashedFeatures):
     def _count_units(self, batch: TokenBatch) -> csr_matrix:
         return count_tokens(batch)
 
-    def _place_units(self, batch: TokenBatch) -> tuple[PlacedFeatures, NDArray[np.int32]]:
+    def _place_units(self, batch: TokenBatch) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
         places = np.arange(len(batch.rows))
-        return PlacedFeatures(places, places + 1, batch.ids), batch.rows
+        return places, places + 1, batch.rows
 
     def _expand_units(self, values: csr_matrix, table: TokenTable) -> csr_matrix:
-        rows, inverse = np.unique(values.indices, return_inverse=True)
-        narrow = csr_matrix((values.data, inverse, values.indptr), shape=(values.shape[0], len(rows)))
+        tokens, rows = narrow_columns(values)
         features = self._mark_features(*self._hash_rows(table, rows))
         features.data *= self.idf_[features.indices]
-        return narrow @ features
+        return tokens @ features
 
     def _mark_features(self, hashes: Hashes, counts: NDArray[np.int64]) -> csr_matrix:
         """Return the kept features of some tokens as ones, shape `(tokens, features)`."""
@@ -284,6 +307,28 @@ class TokenFeatures(HashedFeatures):
         if learnt < len(table):
             sums.append(self._mark_features(*self._hash_tokens(table.texts[learnt:], table.ids[learnt:])) @ weights)
         return sums.view
+
+
+def stack_rows(parts: Iterable[csr_matrix], columns: int) -> csr_matrix:
+    """Return matrices one below the other, taking each when it is needed: `scipy.sparse.vstack` holds all twice."""
+    data, indices = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int32)
+    ends = [np.zeros(1, dtype=np.int64)]
+    for part in parts:
+        size = len(data)
+        # Nothing else refers to the two arrays: they grow where they are, without being copied.
+        data.resize(size + part.nnz, refcheck=False)
+        indices.resize(size + part.nnz, refcheck=False)
+        data[size:], indices[size:] = part.data, part.indices
+        ends.append(size + part.indptr[1:].astype(np.int64))
+    indptr = np.concatenate(ends)
+    narrow = indptr.astype(np.int32) if indptr[-1] < np.iinfo(np.int32).max else indptr
+    return csr_matrix((data, indices, narrow), shape=(len(indptr) - 1, columns))
+
+
+def narrow_columns(matrix: csr_matrix) -> tuple[csr_matrix, NDArray[np.int32]]:
+    """Return the matrix without its empty columns, and which columns are left."""
+    columns, inverse = np.unique(matrix.indices, return_inverse=True)
+    return csr_matrix((matrix.data, inverse, matrix.indptr), shape=(matrix.shape[0], len(columns))), columns
 
 
 def dampen_counts(counts: csr_matrix) -> csr_matrix:

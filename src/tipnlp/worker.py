@@ -23,7 +23,7 @@ from tipnlp.model import Model, load_model
 from tipnlp.prediction import predict_cases
 from tipnlp.reading import read_cases
 from tipnlp.shards import RUN_FILE, Host, Job, Shard, ShardResult
-from tipnlp.writing import RejectsFile, name_rejects, open_writer
+from tipnlp.writing import name_rejects, open_rejects, open_writer
 
 # The memory of tokens belongs to the process and is not made for threads: a worker does one shard at a time.
 ONE_SHARD = threading.Lock()
@@ -114,15 +114,14 @@ def predict_shard(shard: Shard) -> ShardResult:
 def write_part(model: Model, shard: Shard) -> ShardResult:
     """Predict the cases of a file one window after another, and write part and rejects."""
     options = shard.job.options
-    rejected = RejectsFile(name_rejects(shard.part), force=True)
-    cases = read_cases([shard.source.path], encoding=options.encoding, on_reject=None if options.strict else rejected)
     count = 0
-    with open_writer(shard.part, force=True) as write:
+    # The rejects get their name before the part does: where there is a part, its rejects are there too.
+    with open_writer(shard.part, force=True) as write, open_rejects(name_rejects(shard.part), force=True) as rejected:
+        handler = None if options.strict else rejected
+        cases = read_cases([shard.source.path], encoding=options.encoding, on_reject=handler)
         for prediction in predict_cases(model, name_cases(cases, shard), explain=options.explain):
             write(prediction.to_record(with_text=options.with_text))
             count += 1
-        # Before the part gets its name: where there is a part, its rejects are there too.
-        rejected.close()
     return ShardResult(count, rejected.count, shard.part.stat().st_size)
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ WriteRecord = Callable[[Record], None]
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 PARQUET_ROWS = 4096
 SHOWN_REJECTS = 20
+SPOOLED_BYTES = 1_000_000
 
 
 @contextmanager
@@ -196,41 +198,58 @@ def escape_formula(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
-class RejectsFile:
-    """Collects records that could not be used; the file is made when there is a first one.
+class Rejects:
+    """Collects records that could not be used: how many there are, and the first of them.
 
-    The file stands next to the output and names file, line, id and reason, never the text.
+    Args:
+        path: the file that will name them all.
+        stream: where they are set aside for it.
     """
 
-    def __init__(self, path: Path | None, *, force: bool = False) -> None:
-        refuse_existing(path, force=force)
+    def __init__(self, path: Path | None = None, stream: IO[str] | None = None) -> None:
         self.path = path
         self.count = 0
-        self._lines: list[str] = []
+        self._stream = stream
         self._shown: list[str] = []
 
     def __call__(self, reject: RecordError) -> None:
         """Take one rejected record."""
         self.count += 1
-        entry = {"file": reject.file, "line": reject.line, "id": reject.case_id, "reason": reject.reason}
         if len(self._shown) < SHOWN_REJECTS:
             self._shown.append(str(reject))
-        self._lines.append(json.dumps(entry, ensure_ascii=False))
+        if self._stream is not None:
+            entry = {"file": reject.file, "line": reject.line, "id": reject.case_id, "reason": reject.reason}
+            self._stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
     def describe(self) -> str:
         """Return the first rejects as text, one a line."""
-        shown = self._shown[:SHOWN_REJECTS]
-        more = [f"... and {self.count - len(shown)} more"] if self.count > len(shown) else []
-        return "\n".join([*shown, *more])
+        more = [f"... and {self.count - len(self._shown)} more"] if self.count > len(self._shown) else []
+        return "\n".join([*self._shown, *more])
 
-    def close(self) -> None:
-        """Write the file when there is something to write; else remove the one of an earlier run."""
-        if self.path is None:
+
+@contextmanager
+def open_rejects(path: Path | None, *, force: bool = False) -> Iterator[Rejects]:
+    """Yield a collector of rejects, and write them to a file when all went well and there are any.
+
+    The file names file, line, id and reason of each, never the text. One of an earlier run goes when there are none.
+
+    Raises:
+        OutputError: the file exists and `force` is not given.
+    """
+    refuse_existing(path, force=force)
+    if path is None:
+        yield Rejects()
+        return
+    # There may be as many rejects as records: beyond a few they wait in a file without a name.
+    with tempfile.SpooledTemporaryFile(SPOOLED_BYTES, mode="w+", encoding="utf-8", dir=path.parent) as stream:
+        rejects = Rejects(path, stream)
+        yield rejects
+        if not rejects.count:
+            path.unlink(missing_ok=True)
             return
-        if self._lines:
-            write_text(self.path, "\n".join(self._lines) + "\n", force=True)
-        else:
-            self.path.unlink(missing_ok=True)
+        stream.seek(0)
+        with replace_file(path, force=True) as temporary, temporary.open("w", encoding="utf-8") as file:
+            shutil.copyfileobj(stream, file)
 
 
 def name_rejects(output: Path) -> Path:

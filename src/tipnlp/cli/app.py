@@ -15,7 +15,7 @@ from tipnlp.errors import TipnlpError
 
 if TYPE_CHECKING:
     from tipnlp.seen import Leak
-    from tipnlp.writing import RejectsFile
+    from tipnlp.writing import Rejects
 
 DONE, FINDINGS, UNUSABLE = 0, 1, 2
 
@@ -54,7 +54,7 @@ def leave(status: int) -> NoReturn:
     raise typer.Exit(status)
 
 
-def report_rejects(rejected: RejectsFile) -> None:
+def report_rejects(rejected: Rejects) -> None:
     """Say which records could not be used, or where they are named."""
     if rejected.count:
         where = f", named in {rejected.path}" if rejected.path else f":\n{rejected.describe()}"

@@ -43,11 +43,11 @@ def compare(
     from tipnlp.reading import read_cases
     from tipnlp.report import format_comparison
     from tipnlp.seen import find_leaks
-    from tipnlp.writing import RejectsFile, refuse_existing, write_text
+    from tipnlp.writing import Rejects, refuse_existing, write_text
 
     with report_errors():
         refuse_existing(json_file, force=force)
-        rejected = RejectsFile(None)
+        rejected = Rejects()
         models = [load_model(model_a), load_model(model_b)]
         cases = list(read_cases(labelled, labelled=True, encoding=encoding, on_reject=None if strict else rejected))
         leaks = {leak.case_id: leak for path in (model_a, model_b) for leak in find_leaks(load_seen(path), cases)}

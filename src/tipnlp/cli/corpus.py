@@ -86,13 +86,13 @@ def suspects(
     force: ForceOption = False,
 ) -> None:
     """Rank labelled cases that a model which has not seen them contradicts: mislabelled or missed, perhaps."""
+    from tipnlp.pipeline import read_config
     from tipnlp.reading import read_cases
     from tipnlp.suspects import describe_suspects, find_suspects, format_suspects
-    from tipnlp.training import read_config
-    from tipnlp.writing import STDOUT, RejectsFile, open_writer
+    from tipnlp.writing import STDOUT, Rejects, open_writer
 
     with report_errors():
-        rejected = RejectsFile(None)
+        rejected = Rejects()
         with ExitStack() as stack:
             write = stack.enter_context(open_writer(output, force=force)) if output else None
             cases = list(read_cases(corpus, labelled=True, encoding=encoding, on_reject=rejected))

@@ -55,11 +55,11 @@ def evaluate(
     from tipnlp.reading import read_cases
     from tipnlp.report import format_evaluation
     from tipnlp.seen import find_leaks
-    from tipnlp.writing import RejectsFile, refuse_existing, write_text
+    from tipnlp.writing import Rejects, refuse_existing, write_text
 
     with report_errors():
         refuse_existing(json_file, html_file, force=force)
-        rejected = RejectsFile(None)
+        rejected = Rejects()
         loaded = load_model(model)
         cases = list(read_cases(labelled, labelled=True, encoding=encoding, on_reject=None if strict else rejected))
         leaks = find_leaks(load_seen(model), cases)

@@ -49,12 +49,12 @@ def explain(
     from tipnlp.prediction import predict_cases
     from tipnlp.reading import find_sources, read_cases
     from tipnlp.report import format_explanation
-    from tipnlp.writing import RejectsFile, refuse_existing, write_text
+    from tipnlp.writing import Rejects, refuse_existing, write_text
 
     with report_errors():
         refuse_existing(html_file, force=force)
         find_sources(inputs)
-        rejected = RejectsFile(None)
+        rejected = Rejects()
         cases = read_cases(inputs, encoding=encoding, on_reject=None if strict else rejected)
         shown = []
         for prediction in predict_cases(load_model(model), cases, explain=True):

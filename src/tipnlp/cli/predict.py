@@ -68,7 +68,7 @@ def predict(
     from tipnlp.manifest import read_manifest
     from tipnlp.reading import find_sources, read_cases
     from tipnlp.runs import describe_run, open_run
-    from tipnlp.writing import STDOUT, RejectsFile, name_rejects
+    from tipnlp.writing import STDOUT, name_rejects, open_rejects
 
     with report_errors():
         options = {"explain": explain, "with_text": with_text}
@@ -80,21 +80,20 @@ def predict(
             leave(predict_on_cluster(model, inputs, Path(output), address, shards, resume=resume, force=force))
         if rejects is None and output != STDOUT:
             rejects = name_rejects(Path(output))
-        rejected = RejectsFile(rejects, force=force)
         find_sources(inputs)
-        cases = read_cases(inputs, encoding=encoding, on_reject=None if strict else rejected)
-        if output == STDOUT:
-            for line in show_progress(predict_lines(model, cases, jobs=jobs, **options)):
-                sys.stdout.buffer.write(line + b"\n")
-            sys.stdout.flush()
-        else:
-            run = describe_run(read_manifest(model).sha256, inputs, {**options, "encoding": encoding})
-            with open_run(Path(output), run, resume=resume, force=force) as lines:
-                # What an earlier try has done is read again, for its rejects, and passed over.
-                ahead = islice(cases, lines.done, None)
-                for line in show_progress(predict_lines(model, ahead, jobs=jobs, **options), lines.done):
-                    lines.write(line)
-        rejected.close()
+        with open_rejects(rejects, force=force) as rejected:
+            cases = read_cases(inputs, encoding=encoding, on_reject=None if strict else rejected)
+            if output == STDOUT:
+                for line in show_progress(predict_lines(model, cases, jobs=jobs, **options)):
+                    sys.stdout.buffer.write(line + b"\n")
+                sys.stdout.flush()
+            else:
+                run = describe_run(read_manifest(model).sha256, inputs, {**options, "encoding": encoding})
+                with open_run(Path(output), run, resume=resume, force=force) as lines:
+                    # What an earlier try has done is read again, for its rejects, and passed over.
+                    ahead = islice(cases, lines.done, None)
+                    for line in show_progress(predict_lines(model, ahead, jobs=jobs, **options), lines.done):
+                        lines.write(line)
         report_rejects(rejected)
         if rejected.count:
             leave(FINDINGS)

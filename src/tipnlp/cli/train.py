@@ -37,9 +37,10 @@ def train(
     """Train a model on labelled cases and print how good it is on cases it has not seen."""
     from tipnlp.corpus import check_files, refuse_faults
     from tipnlp.model import save_model
+    from tipnlp.pipeline import read_config
     from tipnlp.report import format_evaluation, format_promises
     from tipnlp.tables import format_count
-    from tipnlp.training import read_config, train_model
+    from tipnlp.training import train_model
     from tipnlp.writing import refuse_existing
 
     with report_errors():
