@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import product
+from itertools import groupby, product
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -276,13 +276,11 @@ def expand_patterns(language: str, patterns: tuple[Pattern, ...]) -> tuple[Patte
 
 def split_words(language: str, words: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the tokens, in lower case, of those words that spaCy takes for more than one."""
-    # All at once, joined by blanks: to call spaCy for each takes ten times as long.
-    runs: list[list[str]] = [[]]
-    for token in load_blank(language).make_doc(" ".join(words) + " "):
-        runs[-1].append(token.lower_)
-        if token.whitespace_:
-            runs.append([])
-    return {word: tuple(run) for word, run in zip(words, runs, strict=False) if len(run) > 1}
+    # All at once, a line each: to call spaCy for each takes ten times as long.
+    lines = load_blank(language).make_doc("\n".join(words))
+    groups = groupby((token.lower_ for token in lines), key="\n".__eq__)
+    runs = [tuple(group) for is_break, group in groups if not is_break]
+    return {word: run for word, run in zip(words, runs, strict=True) if len(run) > 1}
 
 
 def _list_choices(element: frozenset[str], runs: Mapping[str, tuple[str, ...]]) -> list[tuple[frozenset[str], ...]]:

@@ -51,13 +51,20 @@ class GroupCounts:
         return self._hashes, self._counts
 
 
-def share_weights(
-    documents: NDArray[Any], weights: NDArray[np.float64], chosen: NDArray[np.bool_], size: int
+def share_unseen(
+    documents: NDArray[Any], rarity: NDArray[np.float64], highest: float, size: int
 ) -> NDArray[np.float64]:
-    """Return for each of `size` texts which share of the weights listed for it is chosen."""
-    total = np.bincount(documents, weights=weights, minlength=size)
-    part = np.bincount(documents, weights=weights * chosen, minlength=size)
-    return np.divide(part, total, out=np.zeros(size), where=total > 0)
+    """Return which share of each of `size` texts, weighted by rarity, is not known; 0 for a text without features.
+
+    Args:
+        documents: the text of every feature.
+        rarity: of every feature, 0 where it is not known.
+        highest: the rarity that those count with.
+    """
+    unseen = highest * np.bincount(documents[rarity == 0], minlength=size)
+    total = unseen + np.bincount(documents, weights=rarity, minlength=size)
+    shares: NDArray[np.float64] = np.divide(unseen, total, out=np.zeros(size), where=total > 0)
+    return shares
 
 
 # Several families count the tokens of the same batch, one after another.

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tipnlp.concepts import ConceptFinder, ConceptHits
-from tipnlp.counting import share_weights
+from tipnlp.counting import share_unseen
 from tipnlp.hashing import Hashes, combine, hash_substrings
 from tipnlp.lexicon import load_lexicon
 from tipnlp.tokens import TokenBatch
@@ -39,9 +39,8 @@ class Words(TokenFeatures):
 
     def measure_unseen(self, batch: TokenBatch) -> Floats:
         """Return which share of each text is not kept, worked out once per distinct token."""
-        rarity = np.sqrt(self._weigh_units(batch.table)[:, 0])
-        weights = np.where(rarity > 0, rarity, self._highest_idf)
-        return share_weights(batch.documents, weights[batch.rows], rarity[batch.rows] == 0, len(batch))
+        rarity = np.sqrt(self._weigh_units(batch.table)[batch.rows, 0])
+        return share_unseen(batch.documents, rarity, self._highest_idf, len(batch))
 
     def _hash_tokens(self, texts: Sequence[str], ids: Hashes) -> tuple[Hashes, NDArray[np.int64]]:
         return ids, np.ones(len(ids), dtype=np.int64)

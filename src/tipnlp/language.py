@@ -12,7 +12,7 @@ LANGUAGES = ("en", "fr", "de", "lb")
 SAMPLE_CHARACTERS = 150
 
 # Telling one language of many takes more of the text.
-LONG_SAMPLE_CHARACTERS = 1000
+LONG_SAMPLE_CHARACTERS = 500
 
 
 @cache

@@ -24,7 +24,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import FeatureUnion
 from sklearn.utils.validation import check_is_fitted
 
-from tipnlp.counting import GroupCounts, count_entries, count_tokens, share_weights
+from tipnlp.counting import GroupCounts, count_entries, count_tokens, share_unseen
 from tipnlp.hashing import Hashes, HashIndex
 from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable
 
@@ -220,9 +220,9 @@ class PlaceFeatures(HashedFeatures):
         if not len(self.idf_):
             return np.zeros(len(batch))
         placed, columns = self._place_columns(batch)
-        documents = batch.documents[placed.starts]
-        weights = np.where(columns >= 0, self.idf_[columns], self._highest_idf)
-        return share_weights(documents, weights, columns < 0, len(batch))
+        # A column of -1 takes the 0 at the end.
+        rarity = np.append(self.idf_, 0.0)[columns]
+        return share_unseen(batch.documents[placed.starts], rarity, self._highest_idf, len(batch))
 
     def _find_presence(self, batch: TokenBatch) -> tuple[Hashes, csr_matrix]:
         placed = self.place_features(batch)

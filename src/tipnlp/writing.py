@@ -241,7 +241,7 @@ def open_rejects(path: Path | None, *, force: bool = False) -> Iterator[Rejects]
         yield Rejects()
         return
     # There may be as many rejects as records: beyond a few they wait in a file without a name.
-    with tempfile.SpooledTemporaryFile(SPOOLED_BYTES, mode="w+", encoding="utf-8", dir=path.parent) as stream:
+    with tempfile.SpooledTemporaryFile(SPOOLED_BYTES, mode="w+", encoding="utf-8", dir=str(path.parent)) as stream:
         rejects = Rejects(path, stream)
         yield rejects
         if not rejects.count:
