@@ -61,18 +61,19 @@ def hash_substrings(words: Sequence[str], shortest: int, longest: int) -> tuple[
 
 
 class HashIndex:
-    """Finds 64-bit hashes in a sorted array of them, several times faster than by bisection.
+    """Finds 64-bit hashes in an array of them, several times faster than by bisection.
 
-    The leading bits of a hash, which are as good as random, name a bucket of the array that
-    holds one or two hashes, rarely more.
+    The leading bits of a hash, which are as good as random, name a bucket of the sorted array
+    that holds one or two hashes, rarely more.
     """
 
     def __init__(self, kept: Hashes) -> None:
-        self._kept = kept
+        self._order = np.argsort(kept).astype(np.int32)
+        self._sorted = kept[self._order]
         bits = max(1, len(kept).bit_length() + 1)
         self._shift = np.uint64(64 - bits)
         buckets = np.arange(2**bits + 1, dtype=np.uint64)
-        self._starts = np.searchsorted(kept >> self._shift, buckets).astype(np.int32)
+        self._starts = np.searchsorted(self._sorted >> self._shift, buckets).astype(np.int32)
 
     def find(self, wanted: Hashes) -> NDArray[np.int32]:
         """Return the place of each wanted hash in the array, or -1."""
@@ -82,8 +83,8 @@ class HashIndex:
         open_ = np.flatnonzero(places < ends)
         while len(open_):
             at = places[open_]
-            hit = self._kept[at] == wanted[open_]
-            found[open_[hit]] = at[hit]
+            hit = self._sorted[at] == wanted[open_]
+            found[open_[hit]] = self._order[at[hit]]
             places[open_] += 1
             open_ = open_[~hit & (at + 1 < ends[open_])]
         return found

@@ -1,8 +1,8 @@
 """What the families of features share: which features are kept, and what they weigh in a text.
 
 Every feature is a 64-bit hash. Fitting keeps the hashes that occur in at least `min_groups`
-different groups of cases, sorted; the column of a feature is its place among them. So a model
-holds no readable word, and nothing that only one case says.
+different groups of cases, the most frequent first; the column of a feature is its place among
+them. So a model holds no readable word, and nothing that only one case says.
 
 A text is counted in units: features, or for `TokenFeatures` tokens, each with all its features.
 A unit that occurs `c` times is worth `log(1 + c)`, its features weighted by rarity (idf), and a text
@@ -105,7 +105,9 @@ class HashedFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc
         for window in X.split_by_group(WINDOW):
             kept.add_window(window.groups, *self._find_presence(window))
         hashes, counts = kept.merge()
-        chosen = counts >= self.min_groups
+        chosen = np.flatnonzero(counts >= self.min_groups)
+        # The columns that are asked for most lie side by side: a processor reads them from near memory.
+        chosen = chosen[np.argsort(-counts[chosen], kind="stable")]
         self.hashes_: Hashes = hashes[chosen]
         self.idf_: Floats = np.log((1 + len(np.unique(X.groups))) / (1 + counts[chosen])) + 1
         return self
