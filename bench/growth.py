@@ -54,7 +54,7 @@ class Usage:
 class PeakMemory:
     """The peak of resident memory of a process and those it started, watched inside `with`.
 
-    The peaks of the processes that live at the same time are added: exact for one, never too low for several.
+    Exact for one process. Of several what they have at the same moment is added, ten times a second.
     """
 
     def __init__(self, pid: int) -> None:
@@ -75,7 +75,9 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while True:
-            self.bytes = max(self.bytes, sum(map(read_peak, list_family(self._pid))))
+            family = list_family(self._pid)
+            together = sum(read_memory(pid, "VmRSS") for pid in family)
+            self.bytes = max(self.bytes, together, *(read_memory(pid, "VmHWM") for pid in family))
             if self._done.wait(SAMPLE_SECONDS):
                 return
 
@@ -89,10 +91,10 @@ def list_family(pid: int) -> list[int]:
     return family
 
 
-def read_peak(pid: int) -> int:
-    """Return the most bytes a process has had resident so far; 0 when it is gone."""
+def read_memory(pid: int, name: str) -> int:
+    """Return the bytes a process has resident (`VmRSS`), or the most it has had (`VmHWM`); 0 when it is gone."""
     with suppress(OSError):
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
         return int(found[1]) * 1024 if found else 0
     return 0
 

@@ -21,6 +21,9 @@ from tipnlp.overlap import hash_sequences, hash_word, split_words
 
 SKETCH = 32
 
+# So many texts are worked on at a time: every word begins a sequence.
+WINDOW = 4096
+
 # Two texts that share half of all their sequences are one text with changes.
 NEAR = 0.5
 
@@ -75,6 +78,15 @@ class Leak:
 
 def fingerprint_texts(texts: Sequence[str]) -> SeenTexts:
     """Return the fingerprints of texts; case, punctuation and white space do not count."""
+    parts = [_fingerprint_window(texts[start : start + WINDOW]) for start in range(0, len(texts), WINDOW)]
+    none = _fingerprint_window([])
+    return SeenTexts(
+        np.concatenate([none.words, *(part.words for part in parts)]),
+        np.concatenate([none.sketches, *(part.sketches for part in parts)]),
+    )
+
+
+def _fingerprint_window(texts: Sequence[str]) -> SeenTexts:
     split = [split_words(text) for text in texts]
     words = np.array([hash_word(" ".join(each)) for each in split], dtype=np.uint64)
     hashes, owners = hash_sequences(split)
