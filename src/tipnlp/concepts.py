@@ -59,23 +59,26 @@ class Line:
     ends: Ints
 
     @classmethod
-    def read(cls, kinds: NDArray[np.int32], sentences: NDArray[np.int32]) -> Line:
+    def read(cls, kinds: Ints, sentences: NDArray[np.int32]) -> Line:
         """Find the bounds of the sentences, which are numbered."""
-        bounds = np.flatnonzero(np.diff(sentences, prepend=-1, append=-1))
+        breaks = np.flatnonzero(sentences[1:] != sentences[:-1]) + 1
+        bounds = np.concatenate([[0], breaks, [len(sentences)]])
         sizes = np.diff(bounds)
-        return cls(kinds.astype(np.int64), np.repeat(bounds[:-1], sizes), np.repeat(bounds[1:], sizes))
+        return cls(kinds, np.repeat(bounds[:-1], sizes), np.repeat(bounds[1:], sizes))
 
 
 # From a text of so many tokens it can be told which words are frequent.
 ENOUGH_TOKENS = 5000
 
+BITS = np.left_shift(1, np.arange(8)).astype(np.uint8)
+
 
 class LanguageMatcher:
     """Matches the patterns of one language against the tokens of one table.
 
-    Every pattern has an anchor, the rarest of its elements. Where a token fits an anchor, the first
-    element is looked for as far back as the pattern allows, and from there the pattern is followed:
-    each element at the nearest token that fits it.
+    Every pattern has an anchor, the rarest of its elements, and a partner, the rarer of the elements beside it.
+    Where a token fits an anchor and one in reach fits its partner, the first element is looked for as far back as
+    the pattern allows, and from there the pattern is followed: each element at the nearest token that fits it.
 
     Args:
         patterns: of the language, every element a single token.
@@ -95,13 +98,14 @@ class LanguageMatcher:
         self._sizes = (self._elements >= 0).sum(axis=1)
         self._concepts = np.array([names.index(p.concept) for p in patterns], dtype=np.int64)
         self._index = WordIndex(list(numbers))
-        self._kinds = GrowingArray(np.int32)
-        self._fits = GrowingArray(np.bool_, (len(numbers),))
+        self._kinds = GrowingArray(np.int64)
+        # A bit for each element: what fits the frequent tokens must lie in near memory.
+        self._fits = GrowingArray(np.uint8, (-(-len(numbers) // 8),))
         self._numbers: dict[tuple[int, ...], int] = {}
         self._sampled = -1
         self._number_kind(())
 
-    def _set_anchors(self, kinds: NDArray[np.int32]) -> None:
+    def _set_anchors(self, kinds: Ints) -> None:
         """Choose as anchor of each pattern the element that these tokens fit least often: a wrong guess costs time."""
         self._sampled = len(kinds)
         often = np.zeros(self._index.size, dtype=np.int64)
@@ -111,6 +115,7 @@ class LanguageMatcher:
         self._nearest = common.argmin(axis=1)
         every = np.arange(len(common))
         self._furthest = self._reaches.cumsum(axis=1)[every, self._nearest]
+        self._set_partners(common)
         self._anchored: dict[int, list[int]] = defaultdict(list)
         for pattern, anchor in enumerate(self._elements[every, self._nearest].tolist()):
             self._anchored[anchor].append(pattern)
@@ -119,6 +124,19 @@ class LanguageMatcher:
         self._anchor_ends.append(np.zeros(1, dtype=np.int64))
         for elements in self._numbers:
             self._add_anchors(elements)
+
+    def _set_partners(self, common: Ints) -> None:
+        """Choose beside each anchor the element that is there by chance least often; an only element is its own."""
+        every, never = np.arange(len(common)), np.iinfo(np.int64).max
+        before, after = self._nearest - 1, np.minimum(self._nearest + 1, common.shape[1] - 1)
+        chance_before = np.where(before >= 0, common[every, before] * self._reaches[every, self._nearest], never)
+        chance_after = np.where(
+            self._nearest + 1 < self._sizes, common[every, after] * self._reaches[every, after], never
+        )
+        forward = chance_after <= chance_before
+        self._directions = np.where(self._sizes == 1, 0, np.where(forward, 1, -1))
+        self._partners = self._elements[every, self._nearest + self._directions]
+        self._partner_reaches = np.maximum(self._reaches[every, np.where(forward, after, self._nearest)], 1)
 
     def _add_anchors(self, elements: Sequence[int]) -> None:
         anchored = [pattern for element in elements for pattern in self._anchored.get(element, ())]
@@ -136,55 +154,85 @@ class LanguageMatcher:
             sentences: the number of the sentence of each.
         """
         self._learn_tokens(table)
-        kinds = self._kinds.view[rows]
+        kinds = self._kinds.view.take(rows)
         if self._sampled < 0 or self._sampled < ENOUGH_TOKENS <= len(rows):
             self._set_anchors(kinds)
         line = Line.read(kinds, sentences)
-        starts, patterns = self._find_starts(line)
+        starts, patterns = self._find_starts(line, *self._find_anchors(line))
         last = starts
         found: list[tuple[Ints, Ints, Ints]] = []
         for step in range(1, self._elements.shape[1] + 1):
-            complete = self._sizes[patterns] == step
-            found.append((starts[complete], last[complete] + 1, self._concepts[patterns[complete]]))
-            starts, last, patterns = starts[~complete], last[~complete], patterns[~complete]
+            sizes = self._sizes.take(patterns)
+            complete, left = np.flatnonzero(sizes == step), np.flatnonzero(sizes > step)
+            concepts = self._concepts.take(patterns.take(complete))
+            found.append((starts.take(complete), last.take(complete) + 1, concepts))
+            starts, last, patterns = starts.take(left), last.take(left), patterns.take(left)
             if not len(patterns):
                 break
-            ends = np.minimum(last + self._reaches[patterns, step] + 1, line.ends[last])
+            ends = np.minimum(last + self._reaches[patterns, step] + 1, line.ends.take(last))
             which, places = self._find_fitting(line, self._elements[patterns, step], last + 1, ends)
-            nearest = np.diff(which, prepend=-1) > 0
-            last, which = places[nearest], which[nearest]
-            starts, patterns = starts[which], patterns[which]
+            nearest = np.flatnonzero(np.diff(which, prepend=-1))
+            last, which = places.take(nearest), which.take(nearest)
+            starts, patterns = starts.take(which), patterns.take(which)
         return tuple(np.concatenate(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
 
-    def _find_starts(self, line: Line) -> tuple[Ints, Ints]:
-        """Return where patterns may begin, and which: the first element fits, and an anchor follows in reach."""
+    def _find_anchors(self, line: Line) -> tuple[Ints, Ints]:
+        """Return where anchors stand that have their partner in reach, and the pattern of each."""
         ends = self._anchor_ends.view
-        counts = np.diff(ends)[line.kinds]
-        anchors = np.repeat(np.arange(len(counts)), counts)
-        patterns = self._anchors.view[expand_ranges(ends[line.kinds], counts)]
-        nearest, furthest = self._nearest[patterns], self._furthest[patterns]
-        first = nearest == 0
-        later = ~first
-        begins = np.maximum(anchors - furthest, line.begins[anchors])[later]
-        which, starts = self._find_fitting(
-            line, self._elements[patterns[later], 0], begins, (anchors - nearest + 1)[later]
-        )
-        return np.concatenate([anchors[first], starts]), np.concatenate([patterns[first], patterns[later][which]])
+        counts = np.diff(ends)
+        places = np.flatnonzero(counts.take(line.kinds))
+        kinds = line.kinds.take(places)
+        repeats = counts.take(kinds)
+        anchors = np.repeat(places, repeats)
+        patterns = self._anchors.view.take(expand_ranges(ends.take(kinds), repeats))
+        accompanied = self._find_accompanied(line, anchors, patterns)
+        return anchors.take(accompanied), patterns.take(accompanied)
+
+    def _find_accompanied(self, line: Line, anchors: Ints, patterns: Ints) -> Ints:
+        """Return which anchors have their partner in reach; whether it is of the same sentence is not asked."""
+        found = [np.zeros(0, dtype=np.int64)]
+        waiting, places = np.arange(len(anchors)), anchors
+        columns = (self._directions, self._partner_reaches, self._partners)
+        directions, reaches, partners = (column.take(patterns) for column in columns)
+        for distance in range(1, self._partner_reaches.max() + 1):
+            places = places + directions
+            fit = self._test_fit(line.kinds.take(places, mode="clip"), partners)
+            found.append(waiting.take(np.flatnonzero(fit)))
+            left = np.flatnonzero(~fit & (reaches > distance))
+            waiting, places = waiting.take(left), places.take(left)
+            directions, reaches, partners = directions.take(left), reaches.take(left), partners.take(left)
+        return np.concatenate(found)
+
+    def _find_starts(self, line: Line, anchors: Ints, patterns: Ints) -> tuple[Ints, Ints]:
+        """Return where patterns may begin, and which: the first element fits, and an anchor follows in reach."""
+        nearest = self._nearest.take(patterns)
+        first, later = np.flatnonzero(nearest == 0), np.flatnonzero(nearest)
+        starts, begun = anchors.take(first), patterns.take(first)
+        anchors, patterns, nearest = anchors.take(later), patterns.take(later), nearest.take(later)
+        begins = np.maximum(anchors - self._furthest.take(patterns), line.begins.take(anchors))
+        which, earlier = self._find_fitting(line, self._elements[patterns, 0], begins, anchors - nearest + 1)
+        return np.concatenate([starts, earlier]), np.concatenate([begun, patterns.take(which)])
 
     def _find_fitting(self, line: Line, elements: Ints, begins: Ints, ends: Ints) -> tuple[Ints, Ints]:
         """Return which elements fit a token between their bounds, and where, in order of both."""
         sizes = np.maximum(ends - begins, 0)
         which = np.repeat(np.arange(len(sizes)), sizes)
         places = expand_ranges(begins, sizes)
+        found = np.flatnonzero(self._test_fit(line.kinds.take(places), elements.take(which)))
+        return which.take(found), places.take(found)
+
+    def _test_fit(self, kinds: Ints, elements: Ints) -> NDArray[np.bool_]:
+        """Return whether tokens of some kinds fit an element each."""
         fits = self._fits.view
-        found = np.flatnonzero(fits.ravel()[line.kinds[places] * fits.shape[1] + elements[which]])
-        return which[found], places[found]
+        bits = fits.ravel().take(kinds * fits.shape[1] + (elements >> 3))
+        fit: NDArray[np.bool_] = (bits & BITS.take(elements & 7)) != 0
+        return fit
 
     def _learn_tokens(self, table: TokenTable) -> None:
         """Work out the kinds of tokens that the table has gained."""
         texts = table.texts[len(self._kinds) :]
         kinds = [self._number_kind(tuple(self._index.find_elements(text))) for text in texts]
-        self._kinds.append(np.array(kinds, dtype=np.int32))
+        self._kinds.append(np.array(kinds, dtype=np.int64))
 
     def _number_kind(self, elements: tuple[int, ...]) -> int:
         """Return the kind of the tokens that fit these elements."""
@@ -192,7 +240,7 @@ class LanguageMatcher:
             self._numbers[elements] = len(self._numbers)
             row = np.zeros((1, self._index.size), dtype=np.bool_)
             row[0, list(elements)] = True
-            self._fits.append(row)
+            self._fits.append(np.packbits(row, axis=1, bitorder="little"))
             if self._sampled >= 0:
                 self._add_anchors(elements)
         return self._numbers[elements]

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import csr_matrix
 
 from tipnlp.hashing import Hashes
 from tipnlp.tokens import TokenBatch
@@ -79,8 +79,19 @@ def count_tokens(batch: TokenBatch) -> csr_matrix:
 
 
 def count_entries(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> csr_matrix:
-    """Count how often each (row, column) is listed; fastest where the rows are listed in order."""
-    ones = np.ones(len(rows), dtype=np.int32)
-    # To sort by column and then by row takes two linear passes: no comparison of keys is as fast.
-    by_column = coo_matrix((ones, (columns, rows)), shape=shape[::-1]).tocsr()
-    return by_column.T.tocsr()
+    """Count how often each (row, column) is listed."""
+    # Sorted numbers: what it costs does not depend on the number of columns, of which there are many.
+    kind: Any = np.uint32 if shape[0] * shape[1] <= np.iinfo(np.uint32).max else np.uint64
+    listed: NDArray[Any] = rows.astype(kind)
+    listed *= kind(shape[1])
+    listed += columns.astype(kind)
+    listed.sort()
+    fresh = np.ones(len(listed), dtype=np.bool_)
+    np.not_equal(listed[1:], listed[:-1], out=fresh[1:])
+    firsts = np.flatnonzero(fresh)
+    distinct = listed.take(firsts)
+    bounds = np.arange(shape[0] + 1, dtype=kind) * kind(shape[1])
+    ends = np.searchsorted(distinct, bounds).astype(np.int32)
+    indices = distinct - np.repeat(bounds[:-1], np.diff(ends))
+    counts = np.diff(firsts, append=len(listed)).astype(np.int32)
+    return csr_matrix((counts, indices.astype(np.int32), ends), shape=shape)

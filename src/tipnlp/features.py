@@ -21,15 +21,17 @@ from numpy.typing import NDArray
 
 from tipnlp.concepts import ConceptFinder, ConceptHits
 from tipnlp.counting import share_unseen
-from tipnlp.hashing import Hashes, combine, hash_substrings
+from tipnlp.hashing import Hashes, chain, combine, hash_substrings
 from tipnlp.lexicon import load_lexicon
-from tipnlp.tokens import TokenBatch
+from tipnlp.tokens import TokenBatch, TokenValues
 from tipnlp.weighting import Floats, PlacedFeatures, PlaceFeatures, TokenFeatures
 
 # Each family hashes from a seed of its own, so that no word is mistaken for a pair.
 PAIR_SEED, SUBWORD_SEED, CONCEPT_SEED, CONCEPT_PAIR_SEED, NEGATED_SEED = (np.uint64(n) for n in range(1, 6))
 
 NEGATION = "negation"
+
+FIRST_OF_PAIR = TokenValues(lambda _, ids: combine(PAIR_SEED, ids), np.uint64)
 
 
 class Words(TokenFeatures):
@@ -74,9 +76,13 @@ class WordPairs(PlaceFeatures):
 
     def place_features(self, batch: TokenBatch) -> PlacedFeatures:
         """Return every two adjacent tokens of a text."""
-        documents, ids = batch.documents, batch.ids
-        same = np.flatnonzero(documents[1:] == documents[:-1])
-        return PlacedFeatures(same, same + 2, combine(PAIR_SEED, ids[same], ids[same + 1]))
+        follows = np.ones(len(batch.rows) + 1, dtype=np.bool_)
+        follows[batch.offsets] = False
+        second = np.flatnonzero(follows)
+        first = second - 1
+        rows, table = batch.rows, batch.table
+        hashes = chain(FIRST_OF_PAIR.read(table).take(rows.take(first)), table.ids.take(rows.take(second)))
+        return PlacedFeatures(first, second + 1, hashes)
 
 
 class Concepts(PlaceFeatures):

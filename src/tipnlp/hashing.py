@@ -17,17 +17,28 @@ Hashes = NDArray[np.uint64]
 
 def mix(values: Hashes) -> Hashes:
     """Scramble 64-bit values (the finaliser of splitmix64); a bijection."""
-    values = (values ^ (values >> np.uint64(30))) * MIX_1
-    values = (values ^ (values >> np.uint64(27))) * MIX_2
-    return values ^ (values >> np.uint64(31))
+    # In place: most of the time of a new array goes into its memory.
+    values = values ^ (values >> np.uint64(30))
+    values *= MIX_1
+    values ^= values >> np.uint64(27)
+    values *= MIX_2
+    values ^= values >> np.uint64(31)
+    return values
 
 
 def combine(*parts: Hashes | np.uint64) -> Hashes:
     """Hash sequences of 64-bit values, element by element; the order of the parts counts."""
     total = np.zeros(1, dtype=np.uint64)
+    for part in parts:
+        total = chain(total, np.asarray(part, dtype=np.uint64))
+    return total
+
+
+def chain(total: Hashes, part: Hashes) -> Hashes:
+    """Hash sequences that are one part longer than those of which `total` is the hash."""
     with np.errstate(over="ignore"):
-        for part in parts:
-            total = mix((total * GOLDEN) ^ np.asarray(part, dtype=np.uint64)) + GOLDEN
+        total = mix((total * GOLDEN) ^ part)
+        total += GOLDEN
     return total
 
 
@@ -63,28 +74,33 @@ def hash_substrings(words: Sequence[str], shortest: int, longest: int) -> tuple[
 class HashIndex:
     """Finds 64-bit hashes in an array of them, several times faster than by bisection.
 
-    The leading bits of a hash, which are as good as random, name a bucket of the sorted array
-    that holds one or two hashes, rarely more.
+    The hashes stand in order in an array with gaps: the leading bits of a hash, which are as good as random,
+    say where to look for it, and there it is, or a few places behind. A gap repeats the hash behind it.
     """
 
     def __init__(self, kept: Hashes) -> None:
-        self._order = np.argsort(kept).astype(np.int32)
-        self._sorted = kept[self._order]
+        order = np.argsort(kept)
+        ranks = np.arange(len(kept))
         bits = max(1, len(kept).bit_length() + 1)
         self._shift = np.uint64(64 - bits)
-        buckets = np.arange(2**bits + 1, dtype=np.uint64)
-        self._starts = np.searchsorted(self._sorted >> self._shift, buckets).astype(np.int32)
+        # Each stands where its bits say, or right behind the one before it.
+        places = np.maximum.accumulate((kept[order] >> self._shift).astype(np.int64) - ranks) + ranks
+        size = max(2**bits, places[-1] + 1 if len(kept) else 0) + 1
+        following = np.searchsorted(places, np.arange(size))
+        # The last place, behind all hashes, ends every search.
+        self._hashes = np.append(kept[order], np.uint64(2**64 - 1))[following]
+        self._places = np.append(order, -1).astype(np.int32)[following]
 
     def find(self, wanted: Hashes) -> NDArray[np.int32]:
         """Return the place of each wanted hash in the array, or -1."""
-        bucket = (wanted >> self._shift).astype(np.int64)
-        places, ends = self._starts[bucket], self._starts[bucket + 1]
+        at = (wanted >> self._shift).astype(np.int64)
+        seen = self._hashes.take(at)
+        behind = np.flatnonzero(seen < wanted)
+        while len(behind):
+            at[behind] += 1
+            seen[behind] = self._hashes.take(at.take(behind))
+            behind = behind.take(np.flatnonzero(seen.take(behind) < wanted.take(behind)))
         found = np.full(len(wanted), -1, dtype=np.int32)
-        open_ = np.flatnonzero(places < ends)
-        while len(open_):
-            at = places[open_]
-            hit = self._sorted[at] == wanted[open_]
-            found[open_[hit]] = self._order[at[hit]]
-            places[open_] += 1
-            open_ = open_[~hit & (at + 1 < ends[open_])]
+        hits = np.flatnonzero(seen == wanted)
+        found[hits] = self._places.take(at.take(hits))
         return found

@@ -119,10 +119,10 @@ class MemoTokenizer:
             self._learn_pending()
         chunks = np.array(numbers, dtype=np.int64)
         starts = self._starts.view
-        first = starts[chunks]
-        lengths = starts[chunks + 1] - first
+        first = starts.take(chunks)
+        lengths = starts.take(chunks + 1) - first
         total = np.concatenate([[0], np.cumsum(lengths)])
-        return self._rows.view[expand_ranges(first, lengths)], np.diff(total[np.array(ends)])
+        return self._rows.view.take(expand_ranges(first, lengths)), np.diff(total[np.array(ends)])
 
     def locate_tokens(self, text: str) -> NDArray[np.int64]:
         """Return start and end of every token in the text, in characters, shape `(tokens, 2)`."""

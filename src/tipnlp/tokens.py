@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +101,36 @@ class TokenTable:
         return rows[inverse]
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class TokenValues:
+    """What is worked out once for each distinct token of a table, when it is first asked for.
+
+    Args:
+        work: gives a row for each of some tokens, from their forms and ids.
+        dtype, columns: of the rows.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[str], NDArray[np.uint64]], NDArray[Any]],
+        dtype: np.dtype[Any] | type,
+        columns: tuple[int, ...] = (),
+    ) -> None:
+        self._work = work
+        self._form = dtype, columns
+        self._known: WeakKeyDictionary[TokenTable, GrowingArray] = WeakKeyDictionary()
+
+    def read(self, table: TokenTable) -> NDArray[Any]:
+        """Return the rows of all tokens of a table."""
+        known = self._known.get(table)
+        if known is None:
+            known = self._known[table] = GrowingArray(*self._form)
+        learnt = len(known)
+        if learnt < len(table):
+            known.append(self._work(table.texts[learnt:], table.ids[learnt:]))
+        return known.view
+
+
+@dataclass(frozen=True, eq=False)
 class TokenBatch:
     """The tokens of `n` texts.
 
@@ -126,12 +157,12 @@ class TokenBatch:
         ids: NDArray[np.uint64] = self.table.ids[self.rows]
         return ids
 
-    @property
+    @cached_property
     def documents(self) -> NDArray[np.int32]:
         """The text that every token belongs to, flat."""
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.offsets))
 
-    @property
+    @cached_property
     def sentences(self) -> NDArray[np.int32]:
         """A sentence number for every token, growing over the whole batch.
 

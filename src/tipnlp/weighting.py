@@ -14,8 +14,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +27,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from tipnlp.counting import GroupCounts, count_entries, count_tokens, share_unseen
 from tipnlp.hashing import Hashes, HashIndex
-from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable
+from tipnlp.tokens import TokenBatch, TokenTable, TokenValues
 
 Floats = NDArray[np.float64]
-
-TokenSums = WeakKeyDictionary[TokenTable, GrowingArray]
-"""By table, what the features of each of its tokens add up to."""
 
 # So many texts are worked on at a time when there are more of them: the arrays in between stay small.
 WINDOW = 2048
@@ -242,12 +240,12 @@ class PlaceFeatures(HashedFeatures):
 
     def _place_units(self, batch: TokenBatch) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
         placed, columns = self._place_columns(batch)
-        kept = columns >= 0
-        return placed.starts[kept], placed.ends[kept], columns[kept]
+        kept = np.flatnonzero(columns >= 0)
+        return placed.starts.take(kept), placed.ends.take(kept), columns.take(kept)
 
     def _count_units(self, batch: TokenBatch) -> csr_matrix:
         starts, _, columns = self._place_units(batch)
-        return count_entries(batch.documents[starts], columns, (len(batch), len(self.hashes_)))
+        return count_entries(batch.documents.take(starts), columns, (len(batch), len(self.hashes_)))
 
     def _weigh_units(self, table: TokenTable, coefficients: Floats | None = None) -> Floats:
         return self._weigh_features(coefficients)
@@ -300,15 +298,13 @@ class TokenFeatures(HashedFeatures):
 
     def _weigh_units(self, table: TokenTable, coefficients: Floats | None = None) -> Floats:
         weights = self._weigh_features(coefficients)
-        known: tuple[Floats, TokenSums] | None = getattr(self, "_sums", None)
+        known: tuple[Floats, TokenValues] | None = getattr(self, "_sums", None)
         if known is None or known[0] is not weights:
-            stores: TokenSums = WeakKeyDictionary()
-            known = self._sums = weights, stores
-        sums = known[1].setdefault(table, GrowingArray(np.float64, (weights.shape[1],)))
-        learnt = len(sums)
-        if learnt < len(table):
-            sums.append(self._mark_features(*self._hash_tokens(table.texts[learnt:], table.ids[learnt:])) @ weights)
-        return sums.view
+            known = self._sums = weights, TokenValues(partial(self._add_up, weights), np.float64, weights.shape[1:])
+        return known[1].read(table)
+
+    def _add_up(self, weights: Floats, texts: Sequence[str], ids: Hashes) -> Floats:
+        return np.asarray(self._mark_features(*self._hash_tokens(texts, ids)) @ weights)
 
 
 def stack_rows(parts: Iterable[csr_matrix], columns: int) -> csr_matrix:
@@ -336,4 +332,4 @@ def narrow_columns(matrix: csr_matrix) -> tuple[csr_matrix, NDArray[np.int32]]:
 def dampen_counts(counts: csr_matrix) -> csr_matrix:
     """Return log(1 + count): from a table, because counts are small whole numbers."""
     logs = np.log1p(np.arange(counts.data.max(initial=0) + 1))
-    return csr_matrix((logs[counts.data], counts.indices, counts.indptr), shape=counts.shape)
+    return csr_matrix((logs.take(counts.data), counts.indices, counts.indptr), shape=counts.shape)
