@@ -18,6 +18,7 @@ from tipnlp.language import LANGUAGES, detect_language
 from tipnlp.lexicon import load_origins
 from tipnlp.model import Model
 from tipnlp.preprocess import (
+    LETTERS,
     MAX_CHUNKS,
     Preprocessor,
     TokenMemory,
@@ -150,6 +151,21 @@ def test_what_stands_beside_a_chunk_does_not_change_its_tokens(text: str) -> Non
     assert [token for token in tokenize([text], "de")[0] if len(token) == 2] == ["''"] * text.count("''")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_letter_of_a_plain_word_is_no_affix_for_spacy(language: str) -> None:
+    letters = [chr(code) for code in range(0x180) if LETTERS.fullmatch(chr(code))]
+    assert len(letters) > 150
+    words = [word for x in letters for word in (x, f"{x}k", f"k{x}", f"K{x}", f"k{x}k", f"{x}{x}", f"k{x}x", f"x{x}k")]
+    assert tokenize(words, language) == [expect_tokens(word, language) for word in words]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@settings(max_examples=200, deadline=None)
+@given(words=st.lists(st.from_regex(LETTERS, fullmatch=True), min_size=1, max_size=20))
+def test_plain_words_are_tokens_of_spacy(language: str, words: list[str]) -> None:
+    assert tokenize(words, language) == [expect_tokens(word, language) for word in words]
+
+
 def test_tokens_equal_spacy_on_the_corpus() -> None:
     cases = list(read_cases([CORPUS]))[::7]
     batch = Preprocessor().transform(cases)
@@ -253,8 +269,8 @@ def test_new_chunks_are_sent_to_spacy_once(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(nlp, "make_doc", lambda text: sent.append(text) or make_doc(text))
     memory = TokenMemory()
     for _ in range(3):
-        tokenize_cases([Case(id="", text="again again and again", lang="en")] * 2, memory)
-    assert sent == ["again\nand\n"]
+        tokenize_cases([Case(id="", text="again, again; and again,", lang="en")] * 2, memory)
+    assert sent == ["again,\nagain;\n"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 spaCy's tokeniser works on each whitespace-separated chunk by itself, so a chunk seen before
 need not be tokenised again. `ChunkMemo` remembers `chunk -> rows of the token table` and sends
-only new chunks to spaCy, many at once. The result is exactly spaCy's (the tests hold it
+only new chunks to spaCy, many at once, and none that is a plain word: of letters alone, and no special case
+of spaCy's, it is one token. The result is exactly spaCy's (the tests hold it
 against `nlp(text)`), without white space, in lower case, with long numbers and addresses masked.
 Only where one of spaCy's special cases could begin in one chunk and end in the next (`x' ''y`) do
 we see none and spaCy half of one.
@@ -14,6 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import compress
 from typing import Any, Self
 
 import numpy as np
@@ -52,6 +54,9 @@ READ_ATTRIBUTES = (LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT)
 
 # spaCy's tokeniser slows down on very long documents; its work per chunk does not depend on this.
 CHUNKS_A_DOCUMENT = 20_000
+
+# A chunk of these letters alone is one token, unless it is a special case: every rule of affixes needs another character.
+LETTERS = re.compile("[A-Za-zÀ-ÖØ-öø-ſ]+")
 
 # What `str.split` splits a text into.
 CHUNK = re.compile(r"\S+")
@@ -94,6 +99,7 @@ class MemoTokenizer:
 
     def __init__(self, language: str, table: TokenTable) -> None:
         self._nlp = load_blank(language)
+        self._special_cases = frozenset(self._nlp.tokenizer.rules)
         self._origins = WordIndex([load_origins(language)])
         self._table = table
         self._memo = ChunkMemo()
@@ -146,18 +152,37 @@ class MemoTokenizer:
                 self._learn_chunks(pending[i : i + CHUNKS_A_DOCUMENT])
 
     def _learn_chunks(self, chunks: list[str]) -> None:
-        # A line break is a token of its own: with a blank, spaCy would look for special cases across chunks.
-        doc = self._nlp.make_doc("".join(f"{chunk}\n" for chunk in chunks))
-        values: NDArray[Any] = doc.to_array([*READ_ATTRIBUTES, LENGTH, ORTH])
-        breaks = values[:, -1] == LINE_BREAK
-        ends = np.flatnonzero(breaks) - np.arange(len(chunks))
-        values = values[~breaks]
+        plain = [LETTERS.fullmatch(chunk) is not None and chunk not in self._special_cases for chunk in chunks]
+        split, sizes = self._split_chunks([chunk for chunk, one in zip(chunks, plain, strict=True) if not one])
+        counts = np.ones(len(chunks), dtype=np.int64)
+        counts[~np.array(plain)] = sizes
+        ends = np.cumsum(counts)
+        values = np.empty((ends[-1], split.shape[1]), dtype=np.uint64)
+        whole = np.repeat(plain, counts)
+        values[whole] = self._read_words(list(compress(chunks, plain)))
+        values[~whole] = split
         ids, digits = self._mask_origins(values[:, 0])
         ids = mask_tokens(ids, values, digits)
         strings = self._nlp.vocab.strings
         self._rows.append(self._table.add_tokens(ids, lambda i: MASK_TEXTS.get(i) or strings[i]))
         self._lengths.append(values[:, 5].astype(np.int32))
         self._starts.append(self._starts.view[-1] + ends)
+
+    def _split_chunks(self, chunks: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Return `READ_ATTRIBUTES` and length of the tokens that spaCy makes of chunks, and how many of each."""
+        # A line break is a token of its own: with a blank, spaCy would look for special cases across chunks.
+        doc = self._nlp.make_doc("".join(f"{chunk}\n" for chunk in chunks))
+        values: NDArray[Any] = doc.to_array([*READ_ATTRIBUTES, LENGTH, ORTH])
+        breaks = values[:, -1] == LINE_BREAK
+        return values[~breaks, :-1], np.diff(np.flatnonzero(breaks), prepend=-1) - 1
+
+    def _read_words(self, words: list[str]) -> NDArray[np.uint64]:
+        """Return `READ_ATTRIBUTES` and length of words of letters: none is an address, or a number that is masked."""
+        values = np.zeros((len(words), len(READ_ATTRIBUTES) + 1), dtype=np.uint64)
+        add = self._nlp.vocab.strings.add
+        values[:, 0] = [add(word.lower()) for word in words]
+        values[:, -1] = [len(word) for word in words]
+        return values
 
     def _mask_origins(self, ids: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         """Replace words of origin (a label must not rest on where somebody comes from); tell who has a digit.

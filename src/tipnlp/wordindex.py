@@ -19,6 +19,10 @@ class WordIndex:
             for word in element:
                 self._choose_table(word)[word.strip("*")].append(number)
         self._lengths = [sorted({len(w) for w in t}) for t in (self._prefixes, self._suffixes, self._infixes)]
+        # What the prefixes begin with and the suffixes end with: most tokens need not be looked at further.
+        self._head, self._tail = (lengths[0] if lengths else 0 for lengths in self._lengths[:2])
+        self._heads = {word[: self._head] for word in self._prefixes}
+        self._tails = {word[-self._tail :] for word in self._suffixes}
 
     def _choose_table(self, word: str) -> dict[str, list[int]]:
         if word.startswith("*"):
@@ -31,13 +35,13 @@ class WordIndex:
         found = [*self._exact.get(token, ())]
         prefix_lengths, suffix_lengths, infix_lengths = self._lengths
         # Most tokens fit nothing: `in` costs less than to add nothing.
-        for length in prefix_lengths:
+        for length in prefix_lengths if token[: self._head] in self._heads else ():
             if token[:length] in self._prefixes:
                 found += self._prefixes[token[:length]]
-        for length in suffix_lengths:
+        for length in suffix_lengths if token[-self._tail :] in self._tails else ():
             if token[-length:] in self._suffixes:
                 found += self._suffixes[token[-length:]]
         for length in infix_lengths:
             for start in range(size - length + 1):
                 found += self._infixes.get(token[start : start + length], ())
-        return sorted(set(found))
+        return sorted(set(found)) if found else found
