@@ -241,7 +241,7 @@ def test_resume_refuses_other_options_and_another_model(
     with pytest.raises(UsageError, match="begun with another options"):
         predict("in", resume=True, options=ShardOptions(explain=True))
     record = json.loads(before[1])
-    record["model"]["sha256"] = "of another"
+    record["model"]["fingerprint"] = "of another"
     Path("out", RUN_FILE).write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(UsageError, match="begun with another model"):
         predict("in", resume=True)

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,16 @@ from sklearn.pipeline import Pipeline
 
 from tipnlp.cases import LABELS, Case
 from tipnlp.errors import ModelError, ModelFormatError, ModelVersionError, OutputError, UnsafeModelError
-from tipnlp.manifest import MANIFEST_FILE, MODEL_FILE
+from tipnlp.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, shorten_fingerprint
 from tipnlp.model import Model, load_model, save_model
 from tipnlp.training import train_model
 
 
 def change_manifest(folder: Path, **changes: Any) -> None:
+    """Change a manifest so that its id fits, as somebody would who means harm."""
     path = folder / MANIFEST_FILE
-    data = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**data, **changes}), encoding="utf-8")
+    data = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+    path.write_text(json.dumps({**data, "id": shorten_fingerprint(Manifest(**data))}), encoding="utf-8")
 
 
 def plant(folder: Path, payload: Any, **options: Any) -> None:
@@ -121,6 +123,21 @@ def test_other_patch_level_loads(model_folder: Path, model: Model) -> None:
     other = ".".join([*parts[:2], "99"])
     change_manifest(model_folder, versions={**model.manifest.versions, "scikit-learn": other})
     assert load_model(model_folder).manifest.id == model.manifest.id
+
+
+def test_models_that_decide_differently_have_different_ids(model: Model, tmp_path: Path) -> None:
+    stricter = replace(model, manifest=replace(model.manifest, thresholds=dict.fromkeys(LABELS, 0.9)))
+    saved = save_model(stricter, tmp_path / "stricter")
+    assert saved.manifest.sha256 == model.manifest.sha256
+    assert saved.manifest.id != model.manifest.id
+    assert load_model(tmp_path / "stricter").manifest == saved.manifest
+
+
+def test_changed_thresholds_are_refused(model_folder: Path) -> None:
+    path = model_folder / MANIFEST_FILE
+    path.write_text(path.read_text(encoding="utf-8").replace('"forced_labour": 0.5', '"forced_labour": 0.1'))
+    with pytest.raises(UnsafeModelError, match="changed since"):
+        load_model(model_folder)
 
 
 def test_tampered_file_is_refused(model_folder: Path) -> None:

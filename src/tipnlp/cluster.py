@@ -114,12 +114,12 @@ def predict_shards(
     host = describe_host()
     head = {
         "format": RUN_FORMAT,
-        "model": {"id": manifest.id, "sha256": manifest.sha256},
+        "model": {"id": manifest.id, "fingerprint": manifest.fingerprint},
         "tipnlp": host.tipnlp,
         "options": asdict(options),
     }
     record = open_record(output.absolute(), head, resume=resume, force=force)
-    job = Job(str(output.absolute()), str(model_folder.absolute()), manifest.sha256, options, host)
+    job = Job(str(output.absolute()), str(model_folder.absolute()), manifest.fingerprint, options, host)
     shards = [build_shard(source, job) for source in sources]
     remaining = [shard for shard in shards if not record.is_finished(shard)]
     on_event(f"{len(shards)} shards, {len(shards) - len(remaining)} of them finished before")
@@ -256,7 +256,7 @@ def send_model(client: Any, job: Job, workers: Sequence[str]) -> None:
     """Send the files that a prediction needs to workers that do not see the model folder."""
     if workers:
         files = {name: Path(job.model_folder, name).read_bytes() for name in (MODEL_FILE, MANIFEST_FILE)}
-        ask_workers(client, store_model, job.sha256, files, workers=list(workers))
+        ask_workers(client, store_model, job.model, files, workers=list(workers))
 
 
 @dataclass(slots=True)

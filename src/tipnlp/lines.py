@@ -17,7 +17,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from tipnlp.cases import Case
-from tipnlp.errors import WorkerError
+from tipnlp.errors import UnsafeModelError, WorkerError
 from tipnlp.manifest import check_model
 from tipnlp.writing import encode_record
 
@@ -47,7 +47,7 @@ def predict_lines(
         WorkerError: a process has died.
     """
     manifest = check_model(folder)
-    work = partial(encode_predictions, folder, manifest.sha256, explain=explain, with_text=with_text)
+    work = partial(encode_predictions, folder, manifest.fingerprint, explain=explain, with_text=with_text)
     stream = iter(cases)
     tasks = iter(lambda: list(islice(stream, TASK)), [])
     if jobs == 1:
@@ -71,17 +71,26 @@ def predict_lines(
             future.cancel()
 
 
-def encode_predictions(folder: Path, sha256: str, cases: list[Case], *, explain: bool, with_text: bool) -> list[bytes]:
+def encode_predictions(
+    folder: Path, fingerprint: str, cases: list[Case], *, explain: bool, with_text: bool
+) -> list[bytes]:
     """Predict some cases as lines of JSON with the model of this process."""
     from tipnlp.prediction import predict_cases
 
-    predictions = predict_cases(load_cached(folder, sha256), cases, explain=explain)
+    predictions = predict_cases(load_cached(folder, fingerprint), cases, explain=explain)
     return [encode_record(prediction.to_record(with_text=with_text)) for prediction in predictions]
 
 
 @lru_cache(maxsize=1)
-def load_cached(folder: Path, sha256: str) -> Model:  # noqa: ARG001 - a folder with other content is another model
-    """Load a model once a process."""
+def load_cached(folder: Path, fingerprint: str) -> Model:
+    """Load a model once a process.
+
+    Raises:
+        ModelError: it cannot be used, or is another one by now.
+    """
     from tipnlp.model import load_model
 
-    return load_model(folder)
+    model = load_model(folder)
+    if model.manifest.fingerprint != fingerprint:
+        raise UnsafeModelError(f"{folder}: was replaced while it was in use: start again")
+    return model

@@ -25,13 +25,17 @@ from tipnlp.lexicon import fingerprint_lexicon
 # Raise when a model of the old format would be read wrongly; say here what changed.
 # 2: limits of familiar text in the manifest, fingerprints of the training texts in the folder.
 # 3: subwords add up token by token.
-FORMAT = 3
+# 4: the id stands for the whole of what predictions depend on, thresholds among it.
+FORMAT = 4
 
 MODEL_FILE, MANIFEST_FILE, SEEN_FILE, CARD_FILE = "model.joblib", "manifest.json", "seen.npz", "README.md"
 
 # Libraries whose minor version decides what the pipeline computes.
 BOUND_LIBRARIES = ("scikit-learn", "spacy")
 NOTED_LIBRARIES = ("tipnlp", "joblib", "numpy", "scipy")
+
+# What predictions depend on: two models that differ in one of these are two models.
+DECISIVE = ("format", "labels", "lexicon", "thresholds", "limits", "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Manifest:
 
     Attributes:
         format: the number of the folder's format.
-        id: the beginning of the SHA-256 of `model.joblib`.
+        id: the beginning of the fingerprint.
         labels: the labels, in the order of the probabilities.
         versions: of Python libraries at training.
         lexicon: the fingerprint of the concept lexicon.
@@ -70,6 +74,12 @@ class Manifest:
     sha256: str
     seen_sha256: str
 
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of all that predictions depend on."""
+        text = json.dumps({name: getattr(self, name) for name in DECISIVE}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
 
 def list_versions() -> dict[str, str]:
     """Return the versions of the libraries a model depends on."""
@@ -81,6 +91,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         ModelFormatError: there is no manifest, or not one of this format.
+        UnsafeModelError: it was changed.
     """
     path = folder / MANIFEST_FILE
     if not path.is_file():
@@ -98,7 +109,15 @@ def read_manifest(folder: Path) -> Manifest:
         raise ModelFormatError(f"{path}: not a manifest ({type(error).__name__}: {error})") from None
     if tuple(known["labels"]) != LABELS:
         raise ModelFormatError(f"{folder}: labels {known['labels']}, this tipnlp has {list(LABELS)}")
-    return Manifest(**{**known, "labels": LABELS})
+    manifest = Manifest(**{**known, "labels": LABELS})
+    if manifest.id != shorten_fingerprint(manifest):
+        raise UnsafeModelError(f"{path}: does not fit its id: it was changed since it was saved")
+    return manifest
+
+
+def shorten_fingerprint(manifest: Manifest) -> str:
+    """Return the id of a model."""
+    return manifest.fingerprint[:12]
 
 
 def check_model(folder: Path) -> Manifest:

@@ -34,6 +34,7 @@ from tipnlp.manifest import (
     check_model,
     hash_file,
     read_manifest,
+    shorten_fingerprint,
 )
 from tipnlp.seen import SeenTexts
 from tipnlp.tokens import TokenBatch
@@ -122,7 +123,8 @@ def save_model(model: Model, folder: Path, *, force: bool = False) -> Model:
         joblib.dump(model.pipeline, temporary / MODEL_FILE)
         model.seen.save(temporary / SEEN_FILE)
         digest, seen_digest = hash_file(temporary / MODEL_FILE), hash_file(temporary / SEEN_FILE)
-        saved = replace(model, manifest=replace(model.manifest, id=digest[:12], sha256=digest, seen_sha256=seen_digest))
+        manifest = replace(model.manifest, sha256=digest, seen_sha256=seen_digest)
+        saved = replace(model, manifest=replace(manifest, id=shorten_fingerprint(manifest)))
         text = json.dumps(asdict(saved.manifest), ensure_ascii=False, indent=2, sort_keys=True)
         (temporary / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
         (temporary / CARD_FILE).write_text(write_card(asdict(saved.manifest)), encoding="utf-8")

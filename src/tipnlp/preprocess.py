@@ -55,7 +55,7 @@ READ_ATTRIBUTES = (LOWER, LIKE_NUM, LIKE_EMAIL, LIKE_URL, IS_DIGIT)
 # spaCy's tokeniser slows down on very long documents; its work per chunk does not depend on this.
 CHUNKS_A_DOCUMENT = 20_000
 
-# A chunk of these letters alone is one token, unless it is a special case: every rule of affixes needs another character.
+# A chunk of these letters alone is one token unless it is a special case: every rule of affixes needs something else.
 LETTERS = re.compile("[A-Za-zÀ-ÖØ-öø-ſ]+")
 
 # What `str.split` splits a text into.
@@ -99,7 +99,7 @@ class MemoTokenizer:
 
     def __init__(self, language: str, table: TokenTable) -> None:
         self._nlp = load_blank(language)
-        self._special_cases = frozenset(self._nlp.tokenizer.rules)
+        self._special_cases = frozenset(self._nlp.tokenizer.rules)  # type: ignore[union-attr]
         self._origins = WordIndex([load_origins(language)])
         self._table = table
         self._memo = ChunkMemo()

@@ -28,7 +28,7 @@ class RunDescription:
     """What must be the same for a run to be gone on with.
 
     Attributes:
-        model: the SHA-256 of the model.
+        model: the fingerprint of the model.
         inputs: path, size and time of change (nanoseconds) of every input file.
         options: what else decides the output.
     """

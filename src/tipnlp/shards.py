@@ -63,11 +63,11 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all shards of a run share."""
+    """What all shards of a run share; `model` is the fingerprint of the model."""
 
     folder: str
     model_folder: str
-    sha256: str
+    model: str
     options: ShardOptions
     host: Host
 

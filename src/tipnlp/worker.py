@@ -48,24 +48,24 @@ def is_folder(path: str) -> bool:
 
 @cache
 def hold_models() -> dict[str, Model]:
-    """Return the models of this process by SHA-256."""
+    """Return the models of this process by fingerprint."""
     return {}
 
 
 def load_shared(job: Job) -> bool:
     """Load the model where this machine sees the same one; tell whether this process has it now."""
     models = hold_models()
-    if job.sha256 not in models:
+    if job.model not in models:
         try:
-            if read_manifest(Path(job.model_folder)).sha256 == job.sha256:
-                models[job.sha256] = load_model(job.model_folder)
+            if read_manifest(Path(job.model_folder)).fingerprint == job.model:
+                models[job.model] = load_model(job.model_folder)
         except (ModelFormatError, UnsafeModelError, OSError):
             # Not there, or not the one that is meant: the driver sends it.
             return False
-    return job.sha256 in models
+    return job.model in models
 
 
-def store_model(sha256: str, files: Mapping[str, bytes]) -> None:
+def store_model(fingerprint: str, files: Mapping[str, bytes]) -> None:
     """Load a model from the content of its files.
 
     Raises:
@@ -79,9 +79,9 @@ def store_model(sha256: str, files: Mapping[str, bytes]) -> None:
             model = load_model(folder)
     except OSError as error:
         raise ClusterError(f"the model cannot be stored in {tempfile.gettempdir()}: {error.strerror}") from None
-    if model.manifest.sha256 != sha256:
+    if model.manifest.fingerprint != fingerprint:
         raise UnsafeModelError("the model was changed while it was sent")
-    hold_models()[sha256] = model
+    hold_models()[fingerprint] = model
 
 
 def predict_shard(shard: Shard) -> ShardResult:
@@ -104,7 +104,7 @@ def predict_shard(shard: Shard) -> ShardResult:
         return ShardResult(waiting=address)
     try:
         with ONE_SHARD:
-            return write_part(hold_models()[job.sha256], shard)
+            return write_part(hold_models()[job.model], shard)
     except TipnlpError as error:
         return ShardResult(failure=str(error))
     except Exception as error:  # noqa: BLE001 - the message of any other error may hold text of a case

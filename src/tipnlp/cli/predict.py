@@ -88,7 +88,7 @@ def predict(
                     sys.stdout.buffer.write(line + b"\n")
                 sys.stdout.flush()
             else:
-                run = describe_run(read_manifest(model).sha256, inputs, {**options, "encoding": encoding})
+                run = describe_run(read_manifest(model).fingerprint, inputs, {**options, "encoding": encoding})
                 with open_run(Path(output), run, resume=resume, force=force) as lines:
                     # What an earlier try has done is read again, for its rejects, and passed over.
                     ahead = islice(cases, lines.done, None)
