@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
-from tipnlp.cases import Case
-from tipnlp.preprocess import resolve_language
+from tipnlp.cases import Case, resolve_languages
 from tipnlp.reading import read_cases
 
 ROOT = Path(__file__).parent.parent
@@ -69,14 +68,14 @@ def mark_pairs(cases: Sequence[Case]) -> NDArray[np.bool_]:
 
 def load_corpus() -> list[Case]:
     """Return the training cases."""
-    return [resolve_language(case) for case in read_cases([CORPUS], labelled=True)]
+    return resolve_languages(list(read_cases([CORPUS], labelled=True)))
 
 
 def load_tests() -> TestSet:
     """Return the real texts where they are at hand, else none, and the pairs set aside."""
     real = [path for path in REAL if path.exists()]
-    cases = [resolve_language(case) for case in read_cases(real, labelled=True)] if real else []
-    return TestSet(cases, [resolve_language(case) for case in read_cases([PAIRS], labelled=True)])
+    cases = resolve_languages(list(read_cases(real, labelled=True))) if real else []
+    return TestSet(cases, resolve_languages(list(read_cases([PAIRS], labelled=True))))
 
 
 def load_texts() -> list[str]:

@@ -11,10 +11,11 @@ import pytest
 import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from conftest import CORPUS, REAL
 from tipnlp.cases import Case
-from tipnlp.language import LANGUAGES, detect_language
+from tipnlp.language import LANGUAGES, SAMPLE_CHARACTERS, detect_language, detect_languages
 from tipnlp.lexicon import load_origins
 from tipnlp.model import Model
 from tipnlp.preprocess import (
@@ -28,6 +29,9 @@ from tipnlp.preprocess import (
     tokenize_cases,
 )
 from tipnlp.reading import read_cases
+
+LIBRARY = LanguageIdentifier.from_model_file(MODEL_FILE)
+LIBRARY.set_languages(list(LANGUAGES))
 
 NLP = {language: spacy.blank(language) for language in LANGUAGES}
 
@@ -285,6 +289,17 @@ def test_new_chunks_are_sent_to_spacy_once(monkeypatch: pytest.MonkeyPatch) -> N
 def test_language_is_detected(text: str, language: str) -> None:
     assert detect_language(text) == language
     assert Preprocessor().transform([text]).languages == [language]
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts=st.lists(TEXTS | st.sampled_from(["", "...", "14 March", "\0", "WEM GEHÉIERT DEN HAF?", "é"]), max_size=9))
+def test_languages_are_those_of_the_library(texts: list[str]) -> None:
+    assert detect_languages(texts) == [LIBRARY.classify(text[:SAMPLE_CHARACTERS])[0] for text in texts]
+
+
+def test_languages_of_many_texts_are_those_of_the_library() -> None:
+    texts = [case.text for case in read_cases([CORPUS])][::5]
+    assert detect_languages(texts) == [LIBRARY.classify(text[:SAMPLE_CHARACTERS])[0] for text in texts]
 
 
 @given(lengths=st.lists(st.integers(0, 5), max_size=20))

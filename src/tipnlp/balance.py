@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import log
 
-from tipnlp.cases import LABELS, Case
-from tipnlp.language import detect_language
+from tipnlp.cases import LABELS, Case, resolve_languages
 from tipnlp.overlap import split_words
 
 # Below and above these parts of its even share a label is called rare or frequent.
@@ -50,12 +49,12 @@ def profile_cases(cases: Sequence[Case]) -> list[Profile]:
     """Describe cases for the functions below; their languages are detected where they have none."""
     paired = find_pairs(cases)
     profiles = []
-    for case in cases:
+    for case in resolve_languages(cases):
         words = split_words(case.text)
         profiles.append(
             Profile(
                 label=case.label or "-",
-                language=case.lang or detect_language(case.text),
+                language=case.lang or "-",
                 genre=case.genre or "-",
                 band=BANDS[bisect(LENGTHS, len(words))],
                 words=frozenset(words),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from tipnlp.language import LANGUAGES
+from tipnlp.language import LANGUAGES, detect_languages
 
 LABELS = ("forced_labour", "sex_trafficking", "non_trafficking")
 REVIEW = "review"
@@ -96,6 +96,15 @@ def _read_text(name: str, value: Any) -> str | None:
     if isinstance(value, (list, dict)):
         raise ValueError(f"{name} is a {type(value).__name__}, not a text")
     return str(value).strip() or None
+
+
+def resolve_languages(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases with their languages filled in: detected where they have none."""
+    unknown = [i for i, case in enumerate(cases) if not case.lang]
+    resolved = list(cases)
+    for i, code in zip(unknown, detect_languages([cases[i].text for i in unknown]), strict=True):
+        resolved[i] = replace(cases[i], lang=code)
+    return resolved
 
 
 def is_unicode(text: str) -> bool:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tipnlp.language import LANGUAGES
 from tipnlp.lexicon import Lexicon, Pattern, load_lexicon
-from tipnlp.preprocess import hash_text, load_blank
+from tipnlp.preprocess import hash_text, is_plain_word, load_blank
 from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable, expand_ranges
 from tipnlp.wordindex import WordIndex
 
@@ -324,6 +324,7 @@ def expand_patterns(language: str, patterns: tuple[Pattern, ...]) -> tuple[Patte
 
 def split_words(language: str, words: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the tokens, in lower case, of those words that spaCy takes for more than one."""
+    words = [word for word in words if not is_plain_word(word, language)]
     # All at once, a line each: to call spaCy for each takes ten times as long.
     lines = load_blank(language).make_doc("\n".join(words))
     groups = groupby((token.lower_ for token in lines), key="\n".__eq__)

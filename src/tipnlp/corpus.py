@@ -23,7 +23,7 @@ from tipnlp.balance import (
 )
 from tipnlp.cases import LABELS, Case
 from tipnlp.errors import CorpusError, RecordError
-from tipnlp.language import detect_language
+from tipnlp.language import detect_languages
 from tipnlp.overlap import Overlap, find_overlaps, split_words
 from tipnlp.privacy import find_private
 from tipnlp.reading import DEFAULT_ENCODING, LocatedCase, read_located_cases
@@ -236,12 +236,12 @@ def _find_private_data(entries: Sequence[LocatedCase]) -> Iterator[Finding]:
 
 
 def _find_wrong_languages(entries: Sequence[LocatedCase], words: Sequence[Sequence[str]]) -> Iterator[Finding]:
-    for entry, text in zip(entries, words, strict=False):
-        if entry.case.lang is None or len(text) < FEWEST_WORDS_TO_DETECT:
-            continue
-        detected = detect_language(entry.case.text)
+    sizes = map(len, words)
+    told = [(e, size) for e, size in zip(entries, sizes, strict=False) if e.case.lang and size >= FEWEST_WORDS_TO_DETECT]
+    found = detect_languages([entry.case.text for entry, _ in told])
+    for (entry, size), detected in zip(told, found, strict=True):
         if detected != entry.case.lang:
-            severity = ERROR if len(text) >= FEWEST_WORDS_TO_BE_SURE else NOTE
+            severity = ERROR if size >= FEWEST_WORDS_TO_BE_SURE else NOTE
             yield _report(entry, Kind.LANGUAGE, f"lang is {entry.case.lang}, the text reads as {detected}", severity)
 
 

@@ -61,7 +61,7 @@ def share_unseen(
         rarity: of every feature, 0 where it is not known.
         highest: the rarity that those count with.
     """
-    unseen = highest * np.bincount(documents[rarity == 0], minlength=size)
+    unseen = highest * np.bincount(documents, weights=rarity == 0, minlength=size)
     total = unseen + np.bincount(documents, weights=rarity, minlength=size)
     shares: NDArray[np.float64] = np.divide(unseen, total, out=np.zeros(size), where=total > 0)
     return shares

@@ -16,11 +16,10 @@ from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 
-from tipnlp.cases import LABELS, Case
+from tipnlp.cases import LABELS, Case, resolve_languages
 from tipnlp.corpus import is_labelled, pair_repeated_ids
 from tipnlp.errors import CorpusError
 from tipnlp.pipeline import TrainingConfig, build_pipeline, fit_pipeline
-from tipnlp.preprocess import resolve_language
 from tipnlp.screening import Familiarity, measure_familiarity
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -104,7 +103,7 @@ def plan_folds(cases: Sequence[Case], config: TrainingConfig) -> FoldPlan:
         CorpusError: the cases cannot be trained on; all faults are named at once.
     """
     check_cases(cases)
-    cases = [resolve_language(case) for case in cases]
+    cases = resolve_languages(cases)
     labels = np.array([case.label for case in cases])
     return FoldPlan(cases, labels, take_folds(split_folds(cases, config), config.max_judged), config)
 

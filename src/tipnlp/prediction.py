@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from tipnlp.cases import LABELS, Case
+from tipnlp.cases import LABELS, Case, resolve_languages
 from tipnlp.decision import decide_cases
 from tipnlp.explanation import LISTED_TERMS, Explanation, explain_batch
 from tipnlp.model import Model
-from tipnlp.preprocess import resolve_language
 from tipnlp.screening import Candidates, measure_familiarity, screen_cases
 
 # Enough texts for numpy to pay, few enough to stay small in memory.
@@ -90,7 +89,7 @@ def predict_cases(
 
 def predict_window(model: Model, cases: list[Case], *, explain: bool = False) -> Iterator[Prediction]:
     """Predict a list of cases at once."""
-    cases = [resolve_language(case) for case in cases]
+    cases = resolve_languages(cases)
     batch = model.read_batch(cases)
     probabilities = softmax(model.score_batch(batch), axis=1)
     candidates = Candidates(

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import cache
 from itertools import compress
 from typing import Any, Self
@@ -26,8 +25,8 @@ from spacy.attrs import IS_DIGIT, LENGTH, LIKE_EMAIL, LIKE_NUM, LIKE_URL, LOWER,
 from spacy.language import Language
 from spacy.strings import StringStore
 
-from tipnlp.cases import Case
-from tipnlp.language import LANGUAGES, detect_language
+from tipnlp.cases import Case, resolve_languages
+from tipnlp.language import LANGUAGES
 from tipnlp.lexicon import load_origins
 from tipnlp.tokens import GrowingArray, TokenBatch, TokenTable, expand_ranges
 from tipnlp.wordindex import WordIndex
@@ -77,6 +76,17 @@ def load_blank(language: str) -> Language:
     return nlp
 
 
+@cache
+def list_special_cases(language: str) -> frozenset[str]:
+    """Return the chunks that spaCy splits, or leaves whole, by a rule of their own."""
+    return frozenset(load_blank(language).tokenizer.rules)  # type: ignore[union-attr]
+
+
+def is_plain_word(chunk: str, language: str) -> bool:
+    """Tell whether spaCy makes one token of a chunk because it is nothing but letters."""
+    return LETTERS.fullmatch(chunk) is not None and chunk not in list_special_cases(language)
+
+
 class ChunkMemo(dict[str, int]):
     """`chunk -> number`, in order of first sight; new chunks wait in `pending`."""
 
@@ -98,8 +108,8 @@ class MemoTokenizer:
     """
 
     def __init__(self, language: str, table: TokenTable) -> None:
+        self._language = language
         self._nlp = load_blank(language)
-        self._special_cases = frozenset(self._nlp.tokenizer.rules)  # type: ignore[union-attr]
         self._origins = WordIndex([load_origins(language)])
         self._table = table
         self._memo = ChunkMemo()
@@ -152,7 +162,7 @@ class MemoTokenizer:
                 self._learn_chunks(pending[i : i + CHUNKS_A_DOCUMENT])
 
     def _learn_chunks(self, chunks: list[str]) -> None:
-        plain = [LETTERS.fullmatch(chunk) is not None and chunk not in self._special_cases for chunk in chunks]
+        plain = [is_plain_word(chunk, self._language) for chunk in chunks]
         split, sizes = self._split_chunks([chunk for chunk, one in zip(chunks, plain, strict=True) if not one])
         counts = np.ones(len(chunks), dtype=np.int64)
         counts[~np.array(plain)] = sizes
@@ -256,7 +266,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def transform(self, X: Sequence[Case | str]) -> TokenBatch:
         """Tokenise `n` texts or cases."""
-        cases = [resolve_language(x if isinstance(x, Case) else Case(id="", text=x)) for x in X]
+        cases = resolve_languages([x if isinstance(x, Case) else Case(id="", text=x) for x in X])
         memory = get_memory()
         memory.make_room()
         languages = [case.lang or "" for case in cases]
@@ -265,11 +275,6 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
-
-
-def resolve_language(case: Case) -> Case:
-    """Return the case with its language filled in."""
-    return case if case.lang else replace(case, lang=detect_language(case.text))
 
 
 def locate_tokens(case: Case) -> NDArray[np.int64]:
