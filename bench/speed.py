@@ -13,7 +13,6 @@ that nobody is judged by, unless the table names it.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import multiprocessing
 import os
@@ -21,12 +20,10 @@ import platform
 import random
 import sys
 import tempfile
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from itertools import cycle, islice
 from pathlib import Path
@@ -35,28 +32,31 @@ from subprocess import run
 from time import perf_counter
 from typing import Any
 
-import fasttext
-import joblib
-import numpy as np
-import spacy
-from data import ROOT, load_corpus, load_texts, save_table, use_one_thread
+from data import load_corpus, load_texts, save_table, use_one_thread
 from joblib.externals.loky import get_reusable_executor
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline, make_union
-from spacy.training import Example
 
+from contenders import (
+    COMMAND,
+    COMMAND_2,
+    CONTENDERS,
+    CORE,
+    FASTTEXT,
+    FASTTEXT_SMALL,
+    FIRST,
+    MANY,
+    MODEL,
+    SKLEARN,
+    SPACY,
+    SPACY_FIRST,
+    TEXTS,
+    WARM_UP,
+)
 from growth import MEGA, TIPNLP, PeakMemory, recombine, run_tipnlp, split_sentences
-from tipnlp.cases import LABELS, Case
-from tipnlp.model import load_model
-from tipnlp.prediction import WINDOW, predict_cases
+from tipnlp.cases import Case
 from tipnlp.tables import format_markdown
 from tipnlp.training import train_model
 
-Pass = Callable[[], object]
-
-MODEL = ROOT / "models" / "default"
-TEXTS, MANY, ONE = "texts.jsonl", "many.jsonl", "one.jsonl"
+ONE = "one.jsonl"
 MANY_CASES = 100_000
 LIBRARIES = ("numpy", "scikit-learn", "fasttext-wheel", "spacy")
 LOADING = """
@@ -68,44 +68,13 @@ load_model(sys.argv[1])
 print(time.perf_counter() - begin)
 """
 
-# How far a model is trained makes no difference to its speed.
-SPACY_EPOCHS = 2
-BAG_OF_WORDS = {
-    "@architectures": "spacy.TextCatBOW.v3",
-    "exclusive_classes": True,
-    "length": 262_144,
-    "ngram_size": 1,
-    "no_output_layer": False,
-}
-
-WARM_UP = ""
-FIRST, CORE = "tipnlp core, memory empty", "tipnlp core"
-WHOLE, DETECT = "tipnlp predictions", "tipnlp predictions, languages detected"
-COMMAND, COMMAND_2 = "tipnlp command", "tipnlp command, two processes"
-SKLEARN, FASTTEXT, TEXTCAT = "scikit-learn TF-IDF", "fastText", "spaCy textcat, bag of words"
-SPACY_FIRST, SPACY = "bare spaCy tokens, first pass", "bare spaCy tokens"
-JSON, SPLIT = "limit: json.loads of the lines", "limit: str.split of the texts"
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A way of working through all texts.
-
-    Attributes:
-        rows: what the table calls each pass, in order; a warm-up is left out of it.
-        load: makes everything ready in a folder of texts and models; returns the pass to time.
-        train: leaves a model in the folder, once.
-        texts: the file of the folder that a pass works through.
-        cores: how many it runs on.
-        option: of `tipnlp predict`, that it cannot do without.
-    """
-
-    rows: tuple[str, ...]
-    load: Callable[[Path], Pass]
-    train: Callable[[Path], None] | None = None
-    texts: str = TEXTS
-    cores: int = 1
-    option: str = ""
+# As where no extra is installed: `suspects` brings pandas, which scikit-learn imports where it is.
+WITHOUT_PANDAS = """
+import sys
+sys.modules["pandas"] = None
+from tipnlp.cli import app
+app()
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,133 +108,9 @@ class Figure:
     long: bool = False
 
 
-def read_texts(folder: Path) -> list[str]:
-    """Return the texts to work through."""
-    with (folder / TEXTS).open("rb") as lines:
-        return [json.loads(line)["text"] for line in lines]
-
-
-def read_english(folder: Path) -> list[Case]:
-    """Return the texts as cases whose language is known."""
-    return [Case(id=str(number), text=text, lang="en") for number, text in enumerate(read_texts(folder))]
-
-
-def load_core(folder: Path) -> Pass:
-    """From cases to probabilities, window by window; lexicon and language are loaded, no word is remembered."""
-    model, cases = load_model(MODEL), read_english(folder)
-    model.predict_probabilities([Case(id="", text=".", lang="en")])
-    windows = [cases[start : start + WINDOW] for start in range(0, len(cases), WINDOW)]
-    return lambda: [model.predict_probabilities(window) for window in windows]
-
-
-def load_predictions(folder: Path, lang: str | None) -> Pass:
-    """From cases to predictions: probabilities, screening, decision."""
-    model = load_model(MODEL)
-    cases = [replace(case, lang=lang) for case in read_english(folder)]
-    return lambda: exhaust(predict_cases(model, cases))
-
-
-def load_command(folder: Path, *options: str) -> Pass:
-    """From file to file, start-up included."""
-    return lambda: run_tipnlp("predict", folder / MANY, "-o", folder / "out.jsonl", "--force", *options)
-
-
-def train_sklearn(folder: Path) -> None:
-    """Train TF-IDF of words, word pairs and character n-grams with logistic regression."""
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
-    classifier = LogisticRegression(C=10, max_iter=2000, class_weight="balanced")
-    corpus = load_corpus()
-    pipeline = make_pipeline(make_union(words, characters), classifier)
-    joblib.dump(pipeline.fit([c.text for c in corpus], [c.label for c in corpus]), folder / "sklearn.joblib")
-
-
-def load_sklearn(folder: Path) -> Pass:
-    """From texts to probabilities, all at once."""
-    return partial(joblib.load(folder / "sklearn.joblib").predict_proba, read_texts(folder))
-
-
-def train_fasttext(folder: Path) -> None:
-    """Train fastText with word pairs and subwords."""
-    lines = [f"__label__{c.label} {' '.join(c.text.lower().split())}" for c in load_corpus()]
-    (folder / "fasttext.txt").write_text("\n".join(lines), encoding="utf-8")
-    options = {"epoch": 50, "lr": 0.5, "wordNgrams": 2, "minn": 3, "maxn": 5, "dim": 50, "bucket": 500_000}
-    model = fasttext.train_supervised(str(folder / "fasttext.txt"), thread=1, seed=0, verbose=0, **options)
-    model.save_model(str(folder / "fasttext.bin"))
-
-
-def load_fasttext(folder: Path) -> Pass:
-    """From a list of lines to the probabilities of all labels."""
-    # It warns of a change of years ago.
-    with redirect_stderr(io.StringIO()):
-        model = fasttext.load_model(str(folder / "fasttext.bin"))
-    return partial(model.predict, [text.replace("\n", " ") for text in read_texts(folder)], k=len(LABELS))
-
-
-def train_textcat(folder: Path) -> None:
-    """Train spaCy's text categoriser with its architecture for speed."""
-    nlp = spacy.blank("en")
-    categorizer = nlp.add_pipe("textcat", config={"model": BAG_OF_WORDS})
-    for label in LABELS:
-        categorizer.add_label(label)
-    examples = [
-        Example.from_dict(nlp.make_doc(c.text), {"cats": {label: float(label == c.label) for label in LABELS}})
-        for c in load_corpus()
-    ]
-    optimizer = nlp.initialize(lambda: examples[:500])
-    rng = np.random.default_rng(0)
-    for _ in range(SPACY_EPOCHS):
-        for part in np.array_split(rng.permutation(len(examples)), max(len(examples) // 32, 1)):
-            nlp.update([examples[i] for i in part], sgd=optimizer)
-    nlp.to_disk(folder / "textcat")
-
-
-def load_textcat(folder: Path) -> Pass:
-    """From texts to the categories of documents."""
-    nlp, texts = spacy.load(folder / "textcat"), read_texts(folder)
-    return lambda: [doc.cats for doc in nlp.pipe(texts)]
-
-
-def load_spacy(folder: Path) -> Pass:
-    """From texts to documents of tokens, and nothing else."""
-    nlp, texts = spacy.blank("en"), read_texts(folder)
-    return lambda: exhaust(nlp.tokenizer.pipe(texts))
-
-
-def load_json(folder: Path) -> Pass:
-    """From a file to records."""
-    return partial(read_texts, folder)
-
-
-def load_split(folder: Path) -> Pass:
-    """From texts to chunks between white space."""
-    texts = read_texts(folder)
-    return lambda: exhaust(map(str.split, texts))
-
-
-def exhaust(items: Iterable[object]) -> None:
-    """Go through all items and keep none."""
-    deque(items, maxlen=0)
-
-
-CONTENDERS = {
-    "core": Contender((FIRST, CORE), load_core),
-    "predictions": Contender((WARM_UP, WHOLE), partial(load_predictions, lang="en")),
-    "detection": Contender((WARM_UP, DETECT), partial(load_predictions, lang=None)),
-    "command": Contender((COMMAND,), load_command, texts=MANY),
-    "command2": Contender(
-        (COMMAND_2,), lambda folder: load_command(folder, "--jobs", "2"), texts=MANY, cores=2, option="--jobs"
-    ),
-    "sklearn": Contender((WARM_UP, SKLEARN), load_sklearn, train_sklearn),
-    "fasttext": Contender((WARM_UP, FASTTEXT), load_fasttext, train_fasttext),
-    "textcat": Contender((WARM_UP, TEXTCAT), load_textcat, train_textcat),
-    "spacy": Contender((SPACY_FIRST, SPACY), load_spacy),
-    "json": Contender((WARM_UP, JSON), load_json),
-    "split": Contender((WARM_UP, SPLIT), load_split),
-}
-
 GOALS = (
     Goal("core / fastText", CORE, FASTTEXT, 4),
+    Goal("core / fastText, 50 dimensions and 500,000 buckets", CORE, FASTTEXT_SMALL, 4),
     Goal("core / scikit-learn", CORE, SKLEARN, 12),
     Goal("core / bare spaCy tokens", CORE, SPACY, 2),
     Goal("command / core", COMMAND, CORE, 0.6),
@@ -283,6 +128,14 @@ def time_help(_: Path) -> Sequence[float]:
 def time_one(folder: Path) -> Sequence[float]:
     """Return the seconds from a cold start to the label of one short case."""
     return [run_tipnlp("predict", folder / ONE).seconds]
+
+
+def time_one_without_pandas(folder: Path) -> Sequence[float]:
+    """Return the same where the extras are not installed."""
+    begin = perf_counter()
+    command = [sys.executable, "-c", WITHOUT_PANDAS, "predict", folder / ONE, "-m", MODEL]
+    run(command, capture_output=True, check=True)
+    return [perf_counter() - begin]
 
 
 def time_loading(_: Path) -> Sequence[float]:
@@ -321,6 +174,9 @@ def train_cases(cases: Sequence[Case]) -> Sequence[float]:
 FIGURES = {
     "help": Figure("tipnlp --help", time_help, (("s", 0.3),)),
     "one": Figure("one short case through the command", time_one, (("s", 2),)),
+    "one-plain": Figure(
+        "one short case through the command, extras not installed", time_one_without_pandas, (("s", 2),)
+    ),
     "load": Figure("load_model", time_loading, (("s", 0.1),)),
     "train": Figure("training the default model, jobs=2", time_training, (("s", 60),), cores=2, once=True),
     "train-many": Figure(

@@ -237,7 +237,7 @@ def _find_private_data(entries: Sequence[LocatedCase]) -> Iterator[Finding]:
 
 def _find_wrong_languages(entries: Sequence[LocatedCase], words: Sequence[Sequence[str]]) -> Iterator[Finding]:
     sizes = map(len, words)
-    told = [(e, size) for e, size in zip(entries, sizes, strict=False) if e.case.lang and size >= FEWEST_WORDS_TO_DETECT]
+    told = [(e, n) for e, n in zip(entries, sizes, strict=False) if e.case.lang and n >= FEWEST_WORDS_TO_DETECT]
     found = detect_languages([entry.case.text for entry, _ in told])
     for (entry, size), detected in zip(told, found, strict=True):
         if detected != entry.case.lang:
