@@ -190,18 +190,25 @@ class LanguageMatcher:
 
     def _find_accompanied(self, line: Line, anchors: Ints, patterns: Ints) -> Ints:
         """Return which anchors have their partner in reach; whether it is of the same sentence is not asked."""
+        reaches = self._partner_reaches.take(patterns)
         found = [np.zeros(0, dtype=np.int64)]
-        waiting, places = np.arange(len(anchors)), anchors
-        columns = (self._directions, self._partner_reaches, self._partners)
-        directions, reaches, partners = (column.take(patterns) for column in columns)
-        for distance in range(1, self._partner_reaches.max() + 1):
-            places = places + directions
-            fit = self._test_fit(line.kinds.take(places, mode="clip"), partners)
-            found.append(waiting.take(np.flatnonzero(fit)))
-            left = np.flatnonzero(~fit & (reaches > distance))
-            waiting, places = waiting.take(left), places.take(left)
-            directions, reaches, partners = directions.take(left), reaches.take(left), partners.take(left)
+        for reach in np.unique(self._partner_reaches).tolist():
+            which = np.flatnonzero(reaches == reach)
+            near = self._test_near(line, anchors.take(which), patterns.take(which), reach)
+            found.append(which.take(np.flatnonzero(near)))
         return np.concatenate(found)
+
+    def _test_near(self, line: Line, places: Ints, patterns: Ints, reach: int) -> NDArray[np.bool_]:
+        """Return whether some token up to `reach` from each place fits the partner of a pattern."""
+        fits = self._fits.view
+        directions, partners = self._directions.take(patterns), self._partners.take(patterns)
+        bytes_ = partners >> 3
+        seen = np.zeros(len(places), dtype=np.uint8)
+        for _ in range(reach):
+            places = places + directions
+            seen |= fits.ravel().take(line.kinds.take(places, mode="clip") * fits.shape[1] + bytes_)
+        near: NDArray[np.bool_] = (seen & BITS.take(partners & 7)) != 0
+        return near
 
     def _find_starts(self, line: Line, anchors: Ints, patterns: Ints) -> tuple[Ints, Ints]:
         """Return where patterns may begin, and which: the first element fits, and an anchor follows in reach."""
