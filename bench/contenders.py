@@ -45,6 +45,7 @@ BAG_OF_WORDS = {
 WARM_UP = ""
 FIRST, CORE = "tipnlp core, memory empty", "tipnlp core"
 WHOLE, DETECT = "tipnlp predictions", "tipnlp predictions, languages detected"
+EXPLAINED = "tipnlp predictions, explained"
 COMMAND, COMMAND_2 = "tipnlp command", "tipnlp command, two processes"
 SKLEARN, TEXTCAT = "scikit-learn TF-IDF", "spaCy textcat, bag of words"
 FASTTEXT, FASTTEXT_SMALL = "fastText", "fastText, 50 dimensions and 500,000 buckets"
@@ -92,11 +93,11 @@ def load_core(folder: Path) -> Pass:
     return lambda: [model.predict_probabilities(window) for window in windows]
 
 
-def load_predictions(folder: Path, lang: str | None) -> Pass:
-    """From cases to predictions: probabilities, screening, decision."""
+def load_predictions(folder: Path, lang: str | None = "en", *, explain: bool = False) -> Pass:
+    """From cases to predictions: probabilities, screening, decision, perhaps the evidence."""
     model = load_model(MODEL)
     cases = [replace(case, lang=lang) for case in read_english(folder)]
-    return lambda: exhaust(predict_cases(model, cases))
+    return lambda: exhaust(predict_cases(model, cases, explain=explain))
 
 
 def load_command(folder: Path, *options: str) -> Pass:
@@ -191,8 +192,9 @@ def contend_fasttext(row: str, **options: Any) -> Contender:
 
 CONTENDERS = {
     "core": Contender((FIRST, CORE), load_core),
-    "predictions": Contender((WARM_UP, WHOLE), partial(load_predictions, lang="en")),
+    "predictions": Contender((WARM_UP, WHOLE), load_predictions),
     "detection": Contender((WARM_UP, DETECT), partial(load_predictions, lang=None)),
+    "explained": Contender((WARM_UP, EXPLAINED), partial(load_predictions, explain=True)),
     "command": Contender((COMMAND,), load_command, texts=MANY),
     "command2": Contender(
         (COMMAND_2,), lambda folder: load_command(folder, "--jobs", "2"), texts=MANY, cores=2, option="--jobs"
