@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -74,8 +75,6 @@ def build_case(record: Mapping[str, Any], *, labelled: bool = False) -> Case:
     text = record.get("text")
     if not isinstance(text, str) or not text.strip():
         raise ValueError("no text: every record needs a column 'text' with a description in it")
-    if not is_unicode(text):
-        raise ValueError("the text holds halves of characters (lone surrogates), which no file can be written with")
     known = {name: _read_text(name, record[name]) for name in NAMES & record.keys()}
     lang, label = known.get("lang"), known.get("label")
     if known.get("id") is None:
@@ -87,6 +86,8 @@ def build_case(record: Mapping[str, Any], *, labelled: bool = False) -> Case:
     if labelled and label not in LABELS:
         raise ValueError(f"label is {label!r}, not one of {' '.join(LABELS)}")
     extra = {key: value for key, value in record.items() if key != "text" and key not in NAMES}
+    if not (is_unicode(text) and _is_writable([known, extra])):
+        raise ValueError("the record holds halves of characters (lone surrogates), which no file can be written with")
     return Case(text=text, extra=extra, **known)  # type: ignore[arg-type]
 
 
@@ -107,6 +108,18 @@ def resolve_languages(cases: Sequence[Case]) -> list[Case]:
     return resolved
 
 
+# How values are written to files: in their own characters, and what JSON does not know as text.
+encode_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+def _is_writable(columns: Any) -> bool:
+    """Return whether values can be written to a file, with all that is within them."""
+    try:
+        return is_unicode(encode_json(columns))
+    except RecursionError:
+        raise ValueError("a column has too many levels") from None
+
+
 def is_unicode(text: str) -> bool:
     """Return whether a text can be written to a file: it has no half of a character (lone surrogate)."""
     try:
@@ -114,3 +127,8 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def escape_halves(text: str) -> str:
+    """Return a text that can be written to any file: halves of characters, as in names of files, become `\\udce9`."""
+    return text.encode(errors="backslashreplace").decode()

@@ -6,6 +6,7 @@
     ├── UsageError            wrong options or files that do not fit together
     ├── InputError            a file or a record that cannot be read
     │   └── RecordError       one record, with its file and line
+    │       └── FileError     what follows in a file that cannot be read to its end
     ├── OutputError           a target that must not or cannot be written
     ├── CorpusError           labelled data that cannot be trained on or evaluated
     ├── LexiconError          a faulty concept lexicon
@@ -45,8 +46,13 @@ class RecordError(InputError):
         self.line = line
         self.reason = reason
         self.case_id = case_id
+        place = f"{file}:{line}" if line else file
         name = f" (case {case_id})" if case_id else ""
-        super().__init__(f"{file}:{line}: {reason}{name}")
+        super().__init__(f"{place}: {reason}{name}")
+
+
+class FileError(RecordError):
+    """The rest of a file that cannot be read to its end; `line` is the last that was read, 0 when there is none."""
 
 
 class OutputError(TipnlpError):

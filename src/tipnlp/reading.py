@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -14,8 +14,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from tipnlp.cases import Case, build_case, is_unicode
-from tipnlp.errors import InputError, MissingExtraError, RecordError
+from tipnlp.cases import Case, build_case, escape_halves, is_unicode
+from tipnlp.errors import FileError, InputError, MissingExtraError, RecordError
 
 STDIN = "-"
 
@@ -42,6 +42,10 @@ class Source:
     name: str
 
 
+Input = str | Path | Source
+"""A file or folder, `-`, or a file that `find_sources` has listed."""
+
+
 class LocatedCase(NamedTuple):
     """A case and where it was read."""
 
@@ -51,7 +55,7 @@ class LocatedCase(NamedTuple):
 
 
 def read_cases(
-    inputs: Sequence[str | Path],
+    inputs: Sequence[Input],
     *,
     labelled: bool = False,
     encoding: str = DEFAULT_ENCODING,
@@ -63,18 +67,20 @@ def read_cases(
         inputs: `.jsonl`, `.csv` (`,` `;` or tab), `.parquet` (extra `parquet`), `.txt`, folders of these.
         labelled: whether every record must have a valid label.
         encoding: of the text formats.
-        on_reject: called for each record that cannot be used; without it the first one raises.
+        on_reject: called for each record that cannot be used, and for a file that cannot be read to its end
+            (`FileError`: the next file is read); without it the first one raises.
 
     Raises:
-        InputError: a file is missing, or of an unknown kind, or cannot be decoded.
+        InputError: a file is missing, or of an unknown kind.
         RecordError: a record cannot be used and there is no `on_reject`.
+        FileError: a file cannot be read, and there is no `on_reject`, or no case in any other.
     """
     located = read_located_cases(inputs, labelled=labelled, encoding=encoding, on_reject=on_reject)
     return map(itemgetter(2), located)
 
 
 def read_located_cases(
-    inputs: Sequence[str | Path],
+    inputs: Sequence[Input],
     *,
     labelled: bool = False,
     encoding: str = DEFAULT_ENCODING,
@@ -84,81 +90,124 @@ def read_located_cases(
 
     Args and errors are those of `read_cases`.
     """
-    for file, rows in _open_inputs(inputs, encoding):
-        for line, row in rows:
-            try:
-                if isinstance(row, str):
-                    raise ValueError(row)
-                yield LocatedCase(file, line, build_case(row, labelled=labelled))
-            except ValueError as error:
-                case_id = row.get("id") if isinstance(row, Mapping) else None
-                reject = RecordError(file, line, str(error), str(case_id) if case_id else None)
-                if on_reject is None:
-                    raise reject from None
-                on_reject(reject)
+    usable, broken = False, None
+    for file, line, row in _read_rows(inputs, encoding):
+        found = _build_case(file, line, row, labelled=labelled)
+        if isinstance(found, Case):
+            usable = True
+            yield LocatedCase(file, line, found)
+        elif on_reject is None:
+            raise found
+        else:
+            on_reject(found)
+            if isinstance(found, FileError):
+                broken = broken or found
+    if broken and not usable:
+        raise broken
 
 
-def read_records(inputs: Sequence[str | Path], *, encoding: str = DEFAULT_ENCODING) -> Iterator[Mapping[str, Any]]:
+def _build_case(file: str, line: int, row: Mapping[str, Any] | RecordError, *, labelled: bool) -> Case | RecordError:
+    """Return the case of a row, or why there is none."""
+    if isinstance(row, RecordError):
+        return row
+    try:
+        return build_case(row, labelled=labelled)
+    except ValueError as error:
+        case_id = row.get("id")
+        return RecordError(file, line, str(error), escape_halves(str(case_id)) if case_id else None)
+
+
+def read_records(inputs: Sequence[Input], *, encoding: str = DEFAULT_ENCODING) -> Iterator[Mapping[str, Any]]:
     """Read records as they are, for example predictions, from the same kinds of files.
 
     Raises:
         InputError: a file cannot be read.
         RecordError: a record cannot be read.
     """
-    for file, rows in _open_inputs(inputs, encoding):
-        for line, row in rows:
-            if isinstance(row, str):
-                raise RecordError(file, line, row)
-            yield row
+    for _, _, row in _read_rows(inputs, encoding):
+        if isinstance(row, RecordError):
+            raise row
+        yield row
 
 
-def _open_inputs(inputs: Sequence[str | Path], encoding: str) -> Iterator[tuple[str, Iterable[Row]]]:
+def _read_rows(inputs: Sequence[Input], encoding: str) -> Iterator[tuple[str, int, Mapping[str, Any] | RecordError]]:
+    """Yield every record with file and line; what is none, or cannot be read, as the error that says so."""
+    _check_encoding(encoding)
     for source in find_sources(inputs):
-        if str(source.path) == STDIN:
-            yield "<stdin>", read_jsonl(sys.stdin.buffer, encoding)
-        else:
-            yield str(source.path), _read_file(source, encoding)
+        file = "<stdin>" if str(source.path) == STDIN else escape_halves(str(source.path))
+        line = 0
+        try:
+            for line, row in _read_source(source, encoding):
+                yield file, line, RecordError(file, line, row) if isinstance(row, str) else row
+        except (OSError, UnicodeDecodeError, csv.Error, InputError) as error:
+            yield file, line, FileError(file, line, f"{_explain(error)}; nothing was read from here on")
 
 
-def find_sources(inputs: Sequence[str | Path]) -> list[Source]:
-    """List the files behind the inputs; files of a folder come sorted by name.
+def _check_encoding(encoding: str) -> None:
+    try:
+        "a".encode(encoding)
+    except (LookupError, ValueError):
+        raise InputError(f"unknown encoding {encoding!r}: try utf-8, utf-16, cp1252 or latin-1") from None
+
+
+def _read_source(source: Source, encoding: str) -> Iterator[Row]:
+    if str(source.path) == STDIN:
+        yield from read_jsonl(sys.stdin.buffer, encoding)
+        return
+    with source.path.open("rb") as stream:
+        yield from READERS[source.path.suffix.lower()](stream, encoding, source.name)
+
+
+def _explain(error: Exception) -> str:
+    """Return why a file cannot be read, and the way out where there is one."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"not {error.encoding}: name its encoding, for example --encoding cp1252"
+    if isinstance(error, OSError):
+        return error.strerror or "cannot be read"
+    return str(error)
+
+
+def find_sources(inputs: Sequence[Input]) -> list[Source]:
+    """List the files behind the inputs; files of a folder and its subfolders come sorted by name.
 
     Raises:
-        InputError: an input is missing or of a kind that is not read.
+        InputError: an input is missing, cannot be looked at, or is of a kind that is not read.
     """
-    sources: list[Source] = []
-    for given in inputs:
-        path = Path(given)
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in READERS and p.is_file())
-            if not inside:
-                raise InputError(f"{path}: no case files in this folder (looked for {' '.join(READERS)})")
-            sources.extend(Source(p, p.relative_to(path).as_posix()) for p in inside)
-        elif str(given) == STDIN or path.suffix.lower() in READERS:
-            sources.append(Source(path, path.name))
-        else:
-            raise InputError(f"{path}: unknown kind of file, expected {' '.join(READERS)} or a folder")
-    for source in sources:
-        if str(source.path) != STDIN and not source.path.is_file():
-            raise InputError(f"{source.path}: no such file")
+    try:
+        sources = [source for given in inputs for source in _list_sources(given)]
+        missing = [source.path for source in sources if str(source.path) != STDIN and not source.path.is_file()]
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}") from None
+    if missing:
+        raise InputError(f"{missing[0]}: no such file")
     return sources
 
 
-def _read_file(source: Source, encoding: str) -> Iterator[Row]:
-    reader = READERS[source.path.suffix.lower()]
-    try:
-        with source.path.open("rb") as stream:
-            yield from reader(stream, encoding, source.name)
-    except OSError as error:
-        raise InputError(f"{source.path}: {error.strerror or 'cannot be read'}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{source.path}: not {error.encoding}: name its encoding, for example --encoding cp1252"
-        ) from None
-    except LookupError:
-        raise InputError(f"unknown encoding {encoding!r}: try utf-8, utf-16, cp1252 or latin-1") from None
-    except csv.Error as error:
-        raise InputError(f"{source.path}: {error}") from None
+def _list_sources(given: Input) -> list[Source]:
+    if isinstance(given, Source):
+        return [given]
+    path = Path(given)
+    if path.is_dir():
+        inside = sorted(_walk_folder(path))
+        if not inside:
+            raise InputError(f"{path}: no case files in this folder (looked for {' '.join(READERS)})")
+        return [Source(p, escape_halves(p.relative_to(path).as_posix())) for p in inside]
+    if str(given) != STDIN and path.suffix.lower() not in READERS:
+        raise InputError(f"{path}: unknown kind of file, expected {' '.join(READERS)} or a folder")
+    return [Source(path, escape_halves(path.name))]
+
+
+def _walk_folder(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """Yield the case files of a folder and its subfolders; links are followed, but not back to a folder above."""
+    status = folder.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _walk_folder(path, above | {here})
+        elif path.suffix.lower() in READERS:
+            yield path
 
 
 def read_jsonl(stream: BinaryIO, encoding: str, name: str = "") -> Iterator[Row]:
@@ -223,8 +272,8 @@ def read_parquet(stream: BinaryIO, encoding: str, name: str = "") -> Iterator[Ro
             for record in batch.to_pylist():
                 number += 1
                 yield number, record
-    except ArrowException as error:
-        raise InputError(f"{name}: not a Parquet file that can be read ({type(error).__name__})") from None
+    except (ArrowException, ValueError, OverflowError) as error:
+        raise InputError(f"not a Parquet file that can be read ({type(error).__name__})") from None
 
 
 def read_txt(stream: BinaryIO, encoding: str, name: str = "") -> Iterator[Row]:

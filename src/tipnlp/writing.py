@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
-import os
+import secrets
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from tipnlp.errors import MissingExtraError, OutputError, RecordError, UsageError
+from tipnlp.cases import encode_json
+from tipnlp.errors import FileError, MissingExtraError, OutputError, RecordError, UsageError
 
 STDOUT = "-"
 JSONL = ".jsonl"
+PARQUET = ".parquet"
 Record = Mapping[str, Any]
 WriteRecord = Callable[[Record], None]
+Columns = Mapping[str, set[type]]
+"""The kinds of values in each column, in the order in which the columns first come."""
 
 # A cell that begins with one of these would be run as a formula by a spreadsheet (CWE-1236).
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 PARQUET_ROWS = 4096
 SHOWN_REJECTS = 20
 SPOOLED_BYTES = 1_000_000
+LEFTOVER_DIGITS = 8
+
+
+@contextmanager
+def guard_disk(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or type(error).__name__}") from None
 
 
 @contextmanager
@@ -37,20 +52,26 @@ def replace_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: `path` exists and `force` is not given, or its folder cannot be written.
     """
+    refuse_folder(path)
     refuse_existing(path, force=force)
-    try:
+    # Made as any file is, so that the umask says who may read it.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(LEFTOVER_DIGITS // 2)}.part")
+    with guard_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}") from None
-    temporary = Path(name)
+        temporary.touch(exist_ok=False)
     try:
         yield temporary
-        temporary.chmod(0o644)
+        # It may have come while we were writing.
+        refuse_existing(path, force=force)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files that `replace_file` left beside a file when it was killed."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * LEFTOVER_DIGITS}.part"):
+        leftover.unlink(missing_ok=True)
 
 
 def refuse_existing(*paths: Path | None, force: bool) -> None:
@@ -60,18 +81,21 @@ def refuse_existing(*paths: Path | None, force: bool) -> None:
             raise OutputError.from_existing(path)
 
 
+def refuse_folder(path: Path) -> None:
+    """Raise `OutputError` where a file is to be written and a folder is there."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: name a file")
+
+
 def write_text(path: Path, text: str, *, force: bool = False) -> None:
     """Write a whole text file, complete or not at all."""
     with replace_file(path, force=force) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
-
-
 def encode_record(record: Record) -> bytes:
     """Return a record as one line of JSON, without the end of the line."""
-    return _encode(dict(record)).encode()
+    return encode_json(dict(record)).encode()
 
 
 def check_target(path: Path) -> str:
@@ -79,10 +103,15 @@ def check_target(path: Path) -> str:
 
     Raises:
         UsageError: it is not one that can be written.
+        OutputError: it is a folder.
+        MissingExtraError: the library that writes it is not installed.
     """
     ending = path.suffix.lower()
-    if ending not in WRITERS:
-        raise UsageError(f"{path}: unknown kind of output, expected {' '.join(WRITERS)} or -")
+    if ending != JSONL and ending not in TABLES:
+        raise UsageError(f"{path}: unknown kind of output, expected {' '.join((JSONL, *TABLES))} or -")
+    refuse_folder(path)
+    if ending == PARQUET:
+        import_parquet()
     return ending
 
 
@@ -95,91 +124,94 @@ def open_writer(target: str | Path, *, force: bool = False) -> Iterator[WriteRec
         OutputError: the target exists and `force` is not given, or cannot be written.
     """
     if str(target) == STDOUT:
-        with _open_jsonl(sys.stdout.buffer) as write:
-            yield write
+        yield partial(write_line, sys.stdout.buffer)
         sys.stdout.flush()
         return
     path = Path(target)
-    opener = WRITERS[check_target(path)]
-    with replace_file(path, force=force) as temporary, temporary.open("wb") as stream, opener(stream) as write:
-        yield write
+    ending = check_target(path)
+    with replace_file(path, force=force) as temporary:
+        if ending == JSONL:
+            with temporary.open("wb") as stream:
+                yield partial(write_line, stream)
+            return
+        # A table needs its header first. Until then the records wait in a nameless file in the folder of the output:
+        # confidential files stay on their own disk.
+        with tempfile.TemporaryFile(dir=path.parent) as lines:
+            yield partial(write_line, lines)
+            write_table(temporary, ending, lines)
 
 
-@contextmanager
-def _open_jsonl(stream: IO[bytes]) -> Iterator[WriteRecord]:
-    def write(record: Record) -> None:
-        stream.write(encode_record(record) + b"\n")
-
-    yield write
-    stream.flush()
+def write_line(stream: IO[bytes], record: Record) -> None:
+    """Write a record as a line of JSON."""
+    stream.write(encode_record(record) + b"\n")
 
 
-@dataclass(slots=True)
-class Spool:
-    """Records set aside until their columns are known: a table needs its header first.
+def write_table(path: Path, ending: str, lines: IO[bytes]) -> None:
+    """Write lines of JSON as a table; they are read twice, first for their columns.
 
-    They wait in a nameless file in the folder of the output: confidential files stay on their own disk.
+    Args:
+        path: the file to write.
+        ending: one of `TABLES`.
+        lines: a file, open for reading.
     """
-
-    stream: IO[bytes]
-    columns: dict[str, set[type]] = field(default_factory=dict)
-
-    def add_record(self, record: Record) -> None:
-        """Set a record aside."""
+    columns: dict[str, set[type]] = {}
+    for record in _read_lines(lines):
         for name, value in record.items():
-            self.columns.setdefault(name, set()).add(type(value))
-        self.stream.write(json.dumps(dict(record), ensure_ascii=False, default=str).encode() + b"\n")
-
-    def read_records(self) -> Iterator[dict[str, Any]]:
-        """Read them again, one after another."""
-        self.stream.seek(0)
-        return map(json.loads, self.stream)
+            columns.setdefault(name, set()).add(type(value))
+    with path.open("wb") as stream:
+        TABLES[ending](stream, columns, _read_lines(lines))
 
 
-@contextmanager
-def _open_csv(stream: IO[bytes]) -> Iterator[WriteRecord]:
+def _read_lines(lines: IO[bytes]) -> Iterator[dict[str, Any]]:
+    lines.seek(0)
+    return (flatten_record(json.loads(line)) for line in lines)
+
+
+def _write_csv(stream: IO[bytes], columns: Columns, records: Iterator[dict[str, Any]]) -> None:
     """Write UTF-8 with a byte order mark, so that Excel reads é and ß; nested values become columns."""
-    with tempfile.TemporaryFile(dir=Path(stream.name).parent) as file:
-        spool = Spool(file)
-        yield lambda record: spool.add_record(flatten_record(record))
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-        writer = csv.writer(text)
-        writer.writerow([escape_formula(name) for name in spool.columns])
-        for record in spool.read_records():
-            writer.writerow([escape_formula(record.get(name, "")) for name in spool.columns])
-        text.flush()
-        text.detach()
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    writer = csv.writer(text)
+    writer.writerow([escape_formula(name) for name in columns])
+    for record in records:
+        writer.writerow([escape_formula(record.get(name, "")) for name in columns])
+    text.flush()
+    text.detach()
 
 
-@contextmanager
-def _open_parquet(stream: IO[bytes]) -> Iterator[WriteRecord]:
+def _write_parquet(stream: IO[bytes], columns: Columns, records: Iterator[dict[str, Any]]) -> None:
     """Write Parquet with the columns of the CSV output; a column of mixed kinds becomes text."""
+    pa, ParquetWriter = import_parquet()
+    kinds = {frozenset([bool]): pa.bool_(), frozenset([int]): pa.int64(), frozenset([float]): pa.float64()}
+    chosen = {name: kinds.get(frozenset(types - {type(None)}), pa.string()) for name, types in columns.items()}
+    as_text = [name for name, kind in chosen.items() if kind == pa.string()]
+    schema = pa.schema(list(chosen.items()))
+    with ParquetWriter(stream, schema) as writer:
+        while rows := list(islice(records, PARQUET_ROWS)):
+            for row in rows:
+                row.update({name: to_text(row.get(name)) for name in as_text})
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+
+
+def import_parquet() -> tuple[Any, Any]:
+    """Return the module pyarrow and its writer of Parquet files.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     try:
-        import pyarrow as pa
+        import pyarrow
         from pyarrow.parquet import ParquetWriter
     except ImportError:
         raise MissingExtraError("pyarrow", "parquet") from None
-    with tempfile.TemporaryFile(dir=Path(stream.name).parent) as file:
-        spool = Spool(file)
-        yield lambda record: spool.add_record(flatten_record(record))
-        kinds = {frozenset([bool]): pa.bool_(), frozenset([int]): pa.int64(), frozenset([float]): pa.float64()}
-        chosen = {name: kinds.get(frozenset(t - {type(None)}), pa.string()) for name, t in spool.columns.items()}
-        as_text = [name for name, kind in chosen.items() if kind == pa.string()]
-        schema = pa.schema(list(chosen.items()))
-        with ParquetWriter(stream, schema) as writer:
-            records = spool.read_records()
-            while rows := list(islice(records, PARQUET_ROWS)):
-                for row in rows:
-                    row.update({name: to_text(row.get(name)) for name in as_text})
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    return pyarrow, ParquetWriter
+
+
+TABLES = {".csv": _write_csv, PARQUET: _write_parquet}
 
 
 def to_text(value: Any) -> str | None:
     """Return a value as text: a text as it is, anything else as JSON, nothing as nothing."""
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-WRITERS = {JSONL: _open_jsonl, ".csv": _open_csv, ".parquet": _open_parquet}
 
 
 def flatten_record(record: Record) -> dict[str, Any]:
@@ -209,22 +241,26 @@ class Rejects:
     def __init__(self, path: Path | None = None, stream: IO[str] | None = None) -> None:
         self.path = path
         self.count = 0
+        self.broken: list[str] = []
+        """The first files that could not be read to their end: more than a record is lost."""
         self._stream = stream
         self._shown: list[str] = []
 
     def __call__(self, reject: RecordError) -> None:
-        """Take one rejected record."""
+        """Take one rejected record, or what is left of a file."""
         self.count += 1
-        if len(self._shown) < SHOWN_REJECTS:
-            self._shown.append(str(reject))
+        shown = self.broken if isinstance(reject, FileError) else self._shown
+        if len(shown) < SHOWN_REJECTS:
+            shown.append(str(reject))
         if self._stream is not None:
             entry = {"file": reject.file, "line": reject.line, "id": reject.case_id, "reason": reject.reason}
             self._stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
     def describe(self) -> str:
         """Return the first rejects as text, one a line."""
-        more = [f"... and {self.count - len(self._shown)} more"] if self.count > len(self._shown) else []
-        return "\n".join([*self._shown, *more])
+        shown = [*self.broken, *self._shown]
+        more = [f"... and {self.count - len(shown)} more"] if self.count > len(shown) else []
+        return "\n".join([*shown, *more])
 
 
 @contextmanager
@@ -234,24 +270,29 @@ def open_rejects(path: Path | None, *, force: bool = False) -> Iterator[Rejects]
     The file names file, line, id and reason of each, never the text. One of an earlier run goes when there are none.
 
     Raises:
-        OutputError: the file exists and `force` is not given.
+        OutputError: the file exists and `force` is not given, or it cannot be written.
     """
-    refuse_existing(path, force=force)
     if path is None:
         yield Rejects()
         return
+    refuse_folder(path)
+    refuse_existing(path, force=force)
+    with guard_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
     # There may be as many rejects as records: beyond a few they wait in a file without a name.
     with tempfile.SpooledTemporaryFile(SPOOLED_BYTES, mode="w+", encoding="utf-8", dir=str(path.parent)) as stream:
         rejects = Rejects(path, stream)
         yield rejects
-        if not rejects.count:
+        if rejects.count:
+            stream.seek(0)
+            with replace_file(path, force=force) as temporary, temporary.open("w", encoding="utf-8") as file:
+                shutil.copyfileobj(stream, file)
+        elif force:
             path.unlink(missing_ok=True)
-            return
-        stream.seek(0)
-        with replace_file(path, force=True) as temporary, temporary.open("w", encoding="utf-8") as file:
-            shutil.copyfileobj(stream, file)
 
 
 def name_rejects(output: Path) -> Path:
-    """Return the name of the rejects file that belongs to an output."""
-    return output.with_name(f"{output.stem}.rejects.jsonl")
+    """Return the name of the rejects file that belongs to an output: `a.rejects.jsonl`, `a.csv.rejects.jsonl`."""
+    kept = output.stem if output.suffix.lower() == JSONL else output.name
+    return output.with_name(f"{kept}.rejects.jsonl")

@@ -57,8 +57,10 @@ def leave(status: int) -> NoReturn:
 def report_rejects(rejected: Rejects) -> None:
     """Say which records could not be used, or where they are named."""
     if rejected.count:
-        where = f", named in {rejected.path}" if rejected.path else f":\n{rejected.describe()}"
-        say(f"tipnlp: {rejected.count} records could not be used{where}")
+        where = f", named in {rejected.path}" if rejected.path else ""
+        # A file that broke off is more than a record: it is named here in any case.
+        told = rejected.broken if rejected.path else [rejected.describe()]
+        say("\n".join([f"tipnlp: {rejected.count} records could not be used{where}{':' if told else ''}", *told]))
 
 
 def report_leaks(leaks: Sequence[Leak], asked: int, *, allowed: bool) -> None:
@@ -77,12 +79,25 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except TipnlpError as error:
-        say(f"tipnlp: {error}")
+        say("\n".join([f"tipnlp: {error}", *getattr(error, "__notes__", [])]))
         leave(UNUSABLE)
     except BrokenPipeError:
         # The reader of our output is gone (`tipnlp ... | head`): that is its right.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
         leave(DONE)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        say(f"tipnlp: {place}{error.strerror or type(error).__name__}")
+        try:
+            sys.stdout.flush()
+        except OSError:
+            discard_stdout()
+        leave(UNUSABLE)
+
+
+def discard_stdout() -> None:
+    """Let nowhere be written what standard output does not take: the interpreter tries once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.callback(invoke_without_command=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from enum import StrEnum
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,9 +63,9 @@ def predict(
 ) -> None:
     """Label new case files: one prediction a case, with probabilities, decision and reason."""
     from tipnlp.lines import predict_lines
-    from tipnlp.manifest import read_manifest
+    from tipnlp.manifest import check_model
     from tipnlp.reading import find_sources, read_cases
-    from tipnlp.runs import describe_run, open_run
+    from tipnlp.runs import check_places, describe_run, open_run, open_stdout
     from tipnlp.writing import STDOUT, name_rejects, open_rejects
 
     with report_errors():
@@ -78,22 +76,18 @@ def predict(
 
             shards = ShardOptions(**options, encoding=encoding, strict=strict)
             leave(predict_on_cluster(model, inputs, Path(output), address, shards, resume=resume, force=force))
-        if rejects is None and output != STDOUT:
-            rejects = name_rejects(Path(output))
-        find_sources(inputs)
-        with open_rejects(rejects, force=force) as rejected:
-            cases = read_cases(inputs, encoding=encoding, on_reject=None if strict else rejected)
-            if output == STDOUT:
-                for line in show_progress(predict_lines(model, cases, jobs=jobs, **options)):
-                    sys.stdout.buffer.write(line + b"\n")
-                sys.stdout.flush()
-            else:
-                run = describe_run(read_manifest(model).fingerprint, inputs, {**options, "encoding": encoding})
-                with open_run(Path(output), run, resume=resume, force=force) as lines:
-                    # What an earlier try has done is read again, for its rejects, and passed over.
-                    ahead = islice(cases, lines.done, None)
-                    for line in show_progress(predict_lines(model, ahead, jobs=jobs, **options), lines.done):
-                        lines.write(line)
+        sources = find_sources(inputs)
+        target = None if output == STDOUT else Path(output)
+        rejects = rejects or (target and name_rejects(target))
+        check_places(inputs, sources, [path for path in (target, rejects) if path])
+        run = describe_run(check_model(model).fingerprint, sources, {**options, "encoding": encoding})
+        opened = open_run(target, run, resume=resume, force=force) if target else open_stdout(resume=resume)
+        # The rejects get their name before the output does: where it is, they are.
+        with opened as lines, open_rejects(rejects, force=force or lines.force) as rejected:
+            cases = read_cases(sources, encoding=encoding, on_reject=None if strict else rejected)
+            ahead = lines.pass_over(cases)
+            for line in show_progress(predict_lines(model, ahead, jobs=jobs, **options), lines.done):
+                lines.write(line)
         report_rejects(rejected)
         if rejected.count:
             leave(FINDINGS)
