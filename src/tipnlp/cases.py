@@ -86,7 +86,8 @@ def build_case(record: Mapping[str, Any], *, labelled: bool = False) -> Case:
     if labelled and label not in LABELS:
         raise ValueError(f"label is {label!r}, not one of {' '.join(LABELS)}")
     extra = {key: value for key, value in record.items() if key != "text" and key not in NAMES}
-    if not (is_unicode(text) and _is_writable([known, extra])):
+    values = [text, *filter(None, known.values()), _encode_columns(extra) if extra else ""]
+    if not all(map(is_unicode, values)):
         raise ValueError("the record holds halves of characters (lone surrogates), which no file can be written with")
     return Case(text=text, extra=extra, **known)  # type: ignore[arg-type]
 
@@ -112,16 +113,18 @@ def resolve_languages(cases: Sequence[Case]) -> list[Case]:
 encode_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
-def _is_writable(columns: Any) -> bool:
-    """Return whether values can be written to a file, with all that is within them."""
+def _encode_columns(columns: Mapping[str, Any]) -> str:
+    """Return columns with all that is within them as text."""
     try:
-        return is_unicode(encode_json(columns))
+        return encode_json(columns)
     except RecursionError:
         raise ValueError("a column has too many levels") from None
 
 
 def is_unicode(text: str) -> bool:
     """Return whether a text can be written to a file: it has no half of a character (lone surrogate)."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -24,6 +24,7 @@ Messages name files, lines, case ids and the way out; never the text of a case.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class TipnlpError(Exception):
@@ -49,6 +50,10 @@ class RecordError(InputError):
         place = f"{file}:{line}" if line else file
         name = f" (case {case_id})" if case_id else ""
         super().__init__(f"{place}: {reason}{name}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Come whole from one process to another."""
+        return type(self), (self.file, self.line, self.reason, self.case_id)
 
 
 class FileError(RecordError):

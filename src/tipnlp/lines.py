@@ -1,10 +1,14 @@
 """Predictions as lines of JSON, in one or several processes.
 
-The process that feeds others imports neither spaCy nor scikit-learn: they start while it reads.
+The process that feeds others imports neither spaCy nor scikit-learn, and only finds where records end: it hands
+them on as they stand in their files, and gets lines back.
 """
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -16,31 +20,37 @@ from typing import TYPE_CHECKING
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from tipnlp.cases import Case
-from tipnlp.errors import UnsafeModelError, WorkerError
+from tipnlp.errors import RecordError, UnsafeModelError, WorkerError
 from tipnlp.manifest import check_model
+from tipnlp.reading import RawRecord
 from tipnlp.writing import encode_record
 
 if TYPE_CHECKING:
     from tipnlp.model import Model
 
-# With several processes, cases are sent to them in tasks of this size, so many for each at a time.
+# With several processes, records are sent to them in tasks of this size, so many for each at a time.
 TASK, TASKS_AHEAD = 256, 8
+
+# How often a process looks whether the one that it works for is still there.
+LOOK_SECONDS = 1.0
 
 
 def predict_lines(
-    folder: Path, cases: Iterable[Case], *, explain: bool = False, with_text: bool = False, jobs: int = 1
-) -> Iterator[bytes]:
-    """Predict cases as lines of JSON, in order, in one or several processes.
+    folder: Path, records: Iterable[RawRecord], *, explain: bool = False, with_text: bool = False, jobs: int = 1
+) -> Iterator[bytes | RecordError]:
+    """Predict records as lines of JSON, in order, in one or several processes.
 
-    A bounded number of cases is under way at any time, however many there are.
+    A bounded number of records is under way at any time, however many there are.
 
     Args:
         folder: the model; every process loads it for itself.
-        cases: any number of cases.
+        records: any number, from `read_raw`.
         explain: whether the evidence is added.
         with_text: whether the text of the cases comes out.
         jobs: how many processes work.
+
+    Yields:
+        For each record its line without the end, or why there is none.
 
     Raises:
         ModelError: the model cannot be used.
@@ -48,13 +58,13 @@ def predict_lines(
     """
     manifest = check_model(folder)
     work = partial(encode_predictions, folder, manifest.fingerprint, explain=explain, with_text=with_text)
-    stream = iter(cases)
+    stream = iter(records)
     tasks = iter(lambda: list(islice(stream, TASK)), [])
     if jobs == 1:
         yield from chain.from_iterable(map(work, tasks))
         return
-    executor = get_reusable_executor(max_workers=jobs)
-    sent: deque[Future[list[bytes]]] = deque()
+    executor = get_reusable_executor(max_workers=jobs, initializer=watch_parent)
+    sent: deque[Future[list[bytes | RecordError]]] = deque()
     try:
         for task in tasks:
             sent.append(executor.submit(work, task))
@@ -63,22 +73,35 @@ def predict_lines(
         while sent:
             yield from sent.popleft().result()
     except TerminatedWorkerError:
-        raise WorkerError(
-            "a worker process has died, perhaps for lack of memory: try fewer processes (-j), and go on with --resume"
-        ) from None
+        raise WorkerError("a worker process has died, perhaps for lack of memory: try fewer processes (-j)") from None
     finally:
         for future in sent:
             future.cancel()
 
 
+def watch_parent() -> None:
+    """End this process when the one that started it is gone: nobody else would end it."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def encode_predictions(
-    folder: Path, fingerprint: str, cases: list[Case], *, explain: bool, with_text: bool
-) -> list[bytes]:
-    """Predict some cases as lines of JSON with the model of this process."""
+    folder: Path, fingerprint: str, records: list[RawRecord], *, explain: bool, with_text: bool
+) -> list[bytes | RecordError]:
+    """Predict some records as lines of JSON with the model of this process."""
     from tipnlp.prediction import predict_cases
 
+    found = [record.build() for record in records]
+    cases = [case for case in found if not isinstance(case, RecordError)]
     predictions = predict_cases(load_cached(folder, fingerprint), cases, explain=explain)
-    return [encode_record(prediction.to_record(with_text=with_text)) for prediction in predictions]
+    lines = (encode_record(prediction.to_record(with_text=with_text)) for prediction in predictions)
+    return [one if isinstance(one, RecordError) else next(lines) for one in found]
 
 
 @lru_cache(maxsize=1)

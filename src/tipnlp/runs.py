@@ -23,9 +23,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from tipnlp.cases import Case, escape_halves
+from tipnlp.cases import escape_halves
 from tipnlp.errors import InputError, OutputError, UsageError
-from tipnlp.reading import READERS, STDIN, Source
+from tipnlp.reading import READERS, STDIN, RawRecord, Sieve, Source
 from tipnlp.writing import (
     JSONL,
     check_target,
@@ -149,18 +149,19 @@ class OpenRun:
         """Add one line, without its end."""
         self.stream.write(line + b"\n")
 
-    def pass_over(self, cases: Iterator[Case]) -> Iterator[Case]:
-        """Leave out the cases that an earlier try has done; they are read again, for their rejects.
+    def pass_over(self, records: Iterator[RawRecord], sieve: Sieve) -> Iterator[RawRecord]:
+        """Leave out the records that an earlier try has done; they are read again, for their rejects.
 
         Raises:
             InputError: they are not those that it has done.
         """
-        last = deque(islice(cases, self.done), maxlen=1)
+        done = islice(sieve.sift(record.build() for record in records), self.done)
+        last = deque(done, maxlen=1)
         if self.last_id is not None and [case.id for case in last] != [self.last_id]:
             raise InputError(
                 "the input does not give the cases again that are done: was a file unreadable then, or is one now?"
             )
-        yield from cases
+        yield from records
 
 
 def describe_run(model: str, sources: Sequence[Source], options: Mapping[str, Any]) -> RunDescription:

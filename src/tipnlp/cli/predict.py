@@ -64,7 +64,7 @@ def predict(
     """Label new case files: one prediction a case, with probabilities, decision and reason."""
     from tipnlp.lines import predict_lines
     from tipnlp.manifest import check_model
-    from tipnlp.reading import find_sources, read_cases
+    from tipnlp.reading import Sieve, find_sources, read_raw
     from tipnlp.runs import check_places, describe_run, open_run, open_stdout
     from tipnlp.writing import STDOUT, name_rejects, open_rejects
 
@@ -84,10 +84,11 @@ def predict(
         opened = open_run(target, run, resume=resume, force=force) if target else open_stdout(resume=resume)
         # The rejects get their name before the output does: where it is, they are.
         with opened as lines, open_rejects(rejects, force=force or lines.force) as rejected:
-            cases = read_cases(sources, encoding=encoding, on_reject=None if strict else rejected)
-            ahead = lines.pass_over(cases)
-            for line in show_progress(predict_lines(model, ahead, jobs=jobs, **options), lines.done):
+            sieve = Sieve(None if strict else rejected)
+            ahead = lines.pass_over(read_raw(sources, encoding=encoding), sieve)
+            for line in show_progress(sieve.sift(predict_lines(model, ahead, jobs=jobs, **options)), lines.done):
                 lines.write(line)
+            sieve.finish()
         report_rejects(rejected)
         if rejected.count:
             leave(FINDINGS)
