@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import json
+import os
 import re
 import subprocess
 import sys
@@ -110,6 +111,44 @@ def test_bad_records_are_named_and_lose_nothing(run: Run, model_folder: Path) ->
     assert [(r["file"], r["line"], r["id"]) for r in rejects] == [("in.jsonl", 2, None), ("in.jsonl", 3, "b")]
     assert "2 records" in result.stderr
     assert "confidential" not in result.stderr + Path("out.rejects.jsonl").read_text(encoding="utf-8")
+
+
+def test_broken_file_beside_good_ones_is_named(run: Run, model_folder: Path) -> None:
+    write_jsonl(Path("a.jsonl"), [{"id": "a", "text": "x"}])
+    Path("b.csv").write_bytes("id,text\n1,café\n".encode("cp1252"))
+    command = ("predict", "a.jsonl", "b.csv", "-m", model_folder, "-o")
+    done = run(*command, "out.jsonl")
+    assert done.exit_code == 1
+    assert [r["id"] for r in read_jsonl(Path("out.jsonl"))] == ["a"]
+    (reject,) = read_jsonl(Path("out.rejects.jsonl"))
+    assert (reject["file"], reject["line"], reject["id"]) == ("b.csv", 0, None)
+    for message in (done.stderr, run(*command, "-").stderr, reject["reason"]):
+        assert "--encoding cp1252" in message
+    for arguments in ((*command, "strict.jsonl", "--strict"), ("predict", "b.csv", "-m", model_folder)):
+        stopped = run(*arguments)
+        assert stopped.exit_code == 2
+        assert "b.csv: not utf-8: name its encoding" in stopped.stderr
+    assert run(*command, "right.jsonl", "--encoding", "cp1252").exit_code == 0
+    assert run("predict", "a.jsonl", "-m", model_folder, "--encoding", "utf-99").exit_code == 2
+
+
+def test_records_that_no_file_can_hold_are_rejects(run: Run, model_folder: Path) -> None:
+    name = os.fsdecode(b"in-\xe9.jsonl") if sys.platform == "linux" else "in.jsonl"
+    lines = ['{"id": "\\ud800", "text": "x"}', '{"id": "a", "text": "x", "\\ud800": 1}', '{"id": "b", "text": "x"}']
+    Path(name).write_text("\n".join(lines), encoding="utf-8")
+    assert run("predict", name, "-m", model_folder, "-o", "out.csv").exit_code == 1
+    rejects = read_jsonl(Path("out.csv.rejects.jsonl"))
+    assert [(r["line"], r["id"]) for r in rejects] == [(1, "\\ud800"), (2, "a")]
+
+
+def test_full_disk_behind_standard_output(model_folder: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("Linux only")
+    write_jsonl(Path("in.jsonl"), [{"id": "a", "text": "x"}])
+    with Path("/dev/full").open("wb") as full:
+        command = [TIPNLP, "predict", "in.jsonl", "-m", str(model_folder)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "tipnlp: No space left on device\n")
 
 
 def test_strict_stops_and_leaves_nothing(run: Run, model_folder: Path) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +15,8 @@ import pytest
 
 from conftest import write_jsonl
 from tipnlp.cases import Case
-from tipnlp.errors import InputError, RecordError
-from tipnlp.reading import read_cases, read_jsonl
+from tipnlp.errors import FileError, InputError, RecordError
+from tipnlp.reading import find_sources, read_cases, read_jsonl
 
 HEADER = ["id", "text", "label", "ort"]
 ROWS = [
@@ -85,6 +89,12 @@ def test_folder_is_read_in_order_and_text_files_are_cases(tmp_path: Path) -> Non
         ('{"id": {"n": 1}, "text": "a", "label": "forced_labour"}', "id is a dict"),
         ("[" * 100_000, "not a JSON object"),
         ('{"id": "x", "text": "\\ud800", "label": "forced_labour"}', "lone surrogates"),
+        ('{"id": "x\\udce9", "text": "a", "label": "forced_labour"}', "lone surrogates"),
+        ('{"id": "x", "text": "a", "label": "forced_labour", "country": "\\ud800"}', "lone surrogates"),
+        ('{"id": "x", "text": "a", "label": "forced_labour", "akte": "\\ud800"}', "lone surrogates"),
+        ('{"id": "x", "text": "a", "label": "forced_labour", "akte": [{"n": ["\\ud800"]}]}', "lone surrogates"),
+        ('{"id": "x", "text": "a", "label": "forced_labour", "akte": {"\\ud800": 1}}', "lone surrogates"),
+        ('{"id": "x", "text": "a", "label": "forced_labour", "\\ud800": 1}', "lone surrogates"),
     ],
 )
 def test_bad_record_is_named_and_the_good_ones_are_read(tmp_path: Path, line: str, reason: str) -> None:
@@ -96,6 +106,7 @@ def test_bad_record_is_named_and_the_good_ones_are_read(tmp_path: Path, line: st
     (reject,) = rejects
     assert (reject.file, reject.line) == (str(path), 2)
     assert reason in reject.reason
+    str(reject).encode()
     with pytest.raises(RecordError, match=r"cases\.jsonl:2"):
         list(read_cases([path], labelled=True))
 
@@ -128,6 +139,110 @@ def test_unusable_input(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=name):
         list(read_cases([tmp_path / name]))
+
+
+def break_encoding(path: Path) -> None:
+    rows = [f"a{n},plain text {n}" for n in range(1000)]
+    path.write_bytes("\n".join(["id,text", *rows, "z,café"]).encode("cp1252"))
+
+
+def break_parquet(path: Path) -> None:
+    path.write_bytes(b"PAR1 no")
+
+
+def break_disk(path: Path) -> None:
+    # Reading the first bytes of one's own memory is an input/output error.
+    path.symlink_to("/proc/self/mem")
+
+
+BROKEN = [
+    ("b.csv", break_encoding, "--encoding cp1252"),
+    ("b.parquet", break_parquet, "not a Parquet file"),
+    pytest.param(
+        "b.jsonl",
+        break_disk,
+        "Input/output error",
+        marks=pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="Linux only"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "spoil", "reason"), BROKEN)
+def test_a_file_that_cannot_be_read_stops_no_other(
+    tmp_path: Path, name: str, spoil: Callable[[Path], None], reason: str
+) -> None:
+    for good in ("a", "c"):
+        write_jsonl(tmp_path / f"{good}.jsonl", [{"id": good, "text": "x"}])
+    spoil(tmp_path / name)
+    rejects: list[RecordError] = []
+    read = [case.id for case in read_cases([tmp_path], on_reject=rejects.append)]
+    (reject,) = rejects
+    assert isinstance(reject, FileError)
+    assert (reject.file, reject.case_id) == (str(tmp_path / name), None)
+    assert reason in reject.reason
+    # What came before is read, and the line tells how far.
+    before = [f"a{n}" for n in range(reject.line - 1)]
+    assert read == ["a", *before, "c"]
+    assert bool(before) == (name == "b.csv")
+    with pytest.raises(InputError, match=reason):
+        list(read_cases([tmp_path]))
+
+
+@pytest.mark.parametrize(("name", "spoil", "reason"), BROKEN[1:])
+def test_nothing_but_a_file_that_cannot_be_read_is_an_error(
+    tmp_path: Path, name: str, spoil: Callable[[Path], None], reason: str
+) -> None:
+    spoil(tmp_path / name)
+    with pytest.raises(FileError, match=reason):
+        list(read_cases([tmp_path], on_reject=lambda reject: None))
+
+
+def test_links_in_a_folder_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for path in ("in/sub/b.txt", "elsewhere/c.txt"):
+        (tmp_path / path).write_text("x", encoding="utf-8")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "sub" / "circle").symlink_to(tmp_path / "in")
+    assert [case.id for case in read_cases([tmp_path / "in"])] == ["linked/c.txt", "sub/b.txt"]
+    (tmp_path / "in" / "gone.txt").symlink_to(tmp_path / "nowhere.txt")
+    with pytest.raises(InputError, match=r"gone\.txt: no such file"):
+        find_sources([tmp_path / "in"])
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Be nobody for a while, where we are root, whom no folder is closed to."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX only")
+def test_folder_that_may_not_be_looked_into_is_named(tmp_path: Path) -> None:
+    (tmp_path / "in" / "closed").mkdir(parents=True)
+    (tmp_path / "in" / "a.txt").write_text("x", encoding="utf-8")
+    tmp_path.chmod(0o755)
+    (tmp_path / "in" / "closed").chmod(0o000)
+    with without_rights(), pytest.raises(InputError, match=r"in/closed: Permission denied"):
+        find_sources(["in"])
+    (tmp_path / "in" / "closed").chmod(0o755)
+    assert [source.name for source in find_sources(["in"])] == ["a.txt"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes")
+def test_name_of_a_file_that_is_no_text(tmp_path: Path) -> None:
+    Path(os.fsdecode(b"in-caf\xe9")).mkdir()
+    Path(os.fsdecode(b"in-caf\xe9/\xe9.txt")).write_text("x", encoding="utf-8")
+    Path(os.fsdecode(b"in-caf\xe9/r.jsonl")).write_text("{", encoding="utf-8")
+    rejects: list[RecordError] = []
+    (case,) = read_cases([os.fsdecode(b"in-caf\xe9")], on_reject=rejects.append)
+    assert case.id == "\\udce9.txt"
+    assert rejects[0].file == "in-caf\\udce9/r.jsonl"
 
 
 def test_broken_parquet_is_a_clear_error(tmp_path: Path) -> None:

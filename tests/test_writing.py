@@ -82,6 +82,21 @@ def test_unknown_ending_and_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OutputError), replace_file(tmp_path / "file" / "o.jsonl"):
         pass
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        write(tmp_path / "folder.jsonl", force=True)
+    with pytest.raises(OutputError, match="is a folder"), open_rejects(tmp_path / "folder.jsonl", force=True):
+        pass
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_what_came_while_writing_is_not_overwritten(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"o{suffix}"
+    with pytest.raises(OutputError, match="--force"), open_writer(path) as write_record:
+        write_record(RECORDS[0])
+        path.write_text("precious", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "precious"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_rejects_file_names_places_and_is_absent_when_all_is_well(tmp_path: Path) -> None:
@@ -99,9 +114,22 @@ def test_rejects_file_names_places_and_is_absent_when_all_is_well(tmp_path: Path
 
 def test_more_rejects_than_memory_should_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tipnlp.writing.SPOOLED_BYTES", 100)
-    path = name_rejects(tmp_path / "o.jsonl")
+    path = name_rejects(tmp_path / "new" / "o.jsonl")
     with open_rejects(path) as rejects:
         for line in range(50):
             rejects(RecordError("in.jsonl", line, "kein Text: Übergröße", f"c{line}"))
     assert [entry["line"] for entry in read_jsonl(path)] == list(range(50))
     assert rejects.describe().endswith("... and 30 more")
+
+
+@pytest.mark.parametrize(
+    ("output", "rejects"),
+    [
+        ("a.jsonl", "a.rejects.jsonl"),
+        ("a.csv.jsonl", "a.csv.rejects.jsonl"),
+        ("a.csv", "a.csv.rejects.jsonl"),
+        ("a.parquet", "a.parquet.rejects.jsonl"),
+    ],
+)
+def test_names_of_rejects(output: str, rejects: str) -> None:
+    assert name_rejects(Path("in", output)) == Path("in", rejects)
