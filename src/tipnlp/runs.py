@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tipnlp.cases import escape_halves
-from tipnlp.errors import InputError, OutputError, UsageError
+from tipnlp.errors import InputError, OutputError, RecordError, UsageError
 from tipnlp.reading import READERS, STDIN, RawRecord, Sieve, Source
 from tipnlp.writing import (
     JSONL,
@@ -233,7 +233,7 @@ def open_run(target: Path, run: RunDescription, *, resume: bool = False, force: 
             done, last_id = _cut_last_line(files.part) if found else _start_afresh(files.part)
             note = Note(run.to_record(), force)
             note.save(files.note)
-            with _tell_way_out(files.part, run), guard_disk(target):
+            with _settle_failure(files, run, resumed=found is not None), guard_disk(target):
                 with files.part.open("ab") as stream:
                     # Rejects that are there are those of the earlier try, or it could not have begun.
                     yield OpenRun(stream, done, last_id, force=force or done > 0)
@@ -340,13 +340,20 @@ def _cut_last_line(part: Path) -> tuple[int, str | None]:
 
 
 @contextmanager
-def _tell_way_out(part: Path, run: RunDescription) -> Iterator[None]:
+def _settle_failure(files: RunFiles, run: RunDescription, *, resumed: bool) -> Iterator[None]:
     """Add to an error what becomes of the lines that are done."""
     try:
         yield
+    except RecordError as error:
+        # `--strict`: the input will be put right, and is another one then.
+        if resumed:
+            error.add_note(f"what is done is kept in {files.part}: {run.way_on}, without --strict")
+        else:
+            files.part.unlink()
+        raise
     except Exception as error:
-        if _has_line(part):
-            error.add_note(f"what is done is kept in {part}: {run.way_on}")
+        if _has_line(files.part):
+            error.add_note(f"what is done is kept in {files.part}: {run.way_on}")
         raise
 
 
