@@ -91,7 +91,8 @@ def test_processes_end_with_the_one_they_work_for(small_corpus: list[Case], mode
     process, children = start_two_processes(small_corpus, model_folder)
     assert len(children) >= 2
     process.kill()
-    process.communicate()
+    # Whatever holds the other end of its standard error is not waited for.
+    process.wait()
     deadline = time.monotonic() + 30
     while any(map(is_alive, children)) and time.monotonic() < deadline:
         time.sleep(0.1)
