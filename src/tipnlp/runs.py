@@ -1,23 +1,16 @@
 """A run that can be gone on with: predictions are set aside line by line until the last is there.
 
-::
-
-    .NAME.part       the lines written so far, one JSON object each
-    .NAME.part.json  what the run is: model, tipnlp, input, options; whether it may replace NAME; what NAME will be
-
-Both stand beside the target NAME and are gone when it is complete. Whatever goes wrong, the lines that are whole are
-kept, and the run goes on behind them; where there is none yet, nothing is left. One process at a time has a part.
+Whatever goes wrong, the lines that are whole are kept in the part beside the target (`tipnlp.parts`), and the run
+goes on behind them; where there is none yet, nothing is left.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -25,108 +18,9 @@ from typing import IO, Any
 
 from tipnlp.cases import escape_halves
 from tipnlp.errors import InputError, OutputError, RecordError, UsageError
+from tipnlp.parts import Note, Part, RunDescription
 from tipnlp.reading import READERS, STDIN, RawRecord, Sieve, Source
-from tipnlp.writing import (
-    JSONL,
-    check_target,
-    guard_disk,
-    refuse_existing,
-    remove_leftovers,
-    replace_file,
-    write_table,
-    write_text,
-)
-
-if sys.platform != "win32":
-    import fcntl
-
-
-@dataclass(frozen=True, slots=True)
-class RunDescription:
-    """What must be the same for a run to be gone on with.
-
-    Attributes:
-        model: the fingerprint of the model.
-        tipnlp: the version that predicts.
-        inputs: path, size and time of change (nanoseconds) of every input file.
-        options: what else decides the output.
-    """
-
-    model: str
-    tipnlp: str
-    inputs: Sequence[tuple[str, int, int]]
-    options: Mapping[str, Any]
-
-    @property
-    def reads_stdin(self) -> bool:
-        """Whether standard input is read, which cannot be done twice."""
-        return any(name == STDIN for name, _, _ in self.inputs)
-
-    @property
-    def way_on(self) -> str:
-        """What to do when the run was broken off."""
-        if self.reads_stdin:
-            return "standard input cannot be read a second time, so rename it to keep its lines"
-        return "go on with --resume"
-
-    def to_record(self) -> dict[str, Any]:
-        """Return it as it comes back from a file."""
-        record: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return record
-
-
-# How a difference between two runs is told.
-DIFFERENCES = {
-    "model": "another model",
-    "tipnlp": "another version of tipnlp",
-    "inputs": "other input",
-    "options": "other options",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class RunFiles:
-    """The target of a run and what stands beside it."""
-
-    target: Path
-
-    @property
-    def part(self) -> Path:
-        """The lines written so far."""
-        return self.target.with_name(f".{self.target.name}.part")
-
-    @property
-    def note(self) -> Path:
-        """What the run is."""
-        return self.target.with_name(f".{self.target.name}.part.json")
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What the run is, as it stands in a file.
-
-    Attributes:
-        run: its description.
-        forced: whether it may replace the target.
-        result: size and time of change of the complete output, known from just before it gets its name.
-    """
-
-    run: Mapping[str, Any]
-    forced: bool
-    result: Sequence[int] | None = None
-
-    def save(self, path: Path) -> None:
-        """Write it."""
-        write_text(path, json.dumps(asdict(self), ensure_ascii=False), force=True)
-
-    @classmethod
-    def read(cls, path: Path) -> Note | None:
-        """Read it; return nothing when there is none, or it is damaged."""
-        try:
-            note = cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
-        return note if isinstance(note.run, dict) else None
+from tipnlp.writing import JSONL, check_target, guard_disk, refuse_existing, replace_file, write_table
 
 
 @dataclass(slots=True)
@@ -155,8 +49,7 @@ class OpenRun:
         Raises:
             InputError: they are not those that it has done.
         """
-        done = islice(sieve.sift(record.build() for record in records), self.done)
-        last = deque(done, maxlen=1)
+        last = deque(islice(sieve.sift(record.build() for record in records), self.done), maxlen=1)
         if self.last_id is not None and [case.id for case in last] != [self.last_id]:
             raise InputError(
                 "the input does not give the cases again that are done: was a file unreadable then, or is one now?"
@@ -219,102 +112,25 @@ def open_run(target: Path, run: RunDescription, *, resume: bool = False, force: 
     if resume and run.reads_stdin:
         raise UsageError("standard input cannot be read a second time: --resume needs files")
     refuse_existing(target, force=force or resume)
-    files = RunFiles(target)
-    with guard_disk(files.part), _hold_part(files):
-        found = _find_begun(files, run, resume=resume, force=force)
+    part = Part(target)
+    with guard_disk(part.path), part.hold():
+        found = part.find_begun(run, resume=resume, force=force)
         force = force or (found is not None and found.forced)
         if found and target.exists() and found.result == list(_stamp(target)):
             # Killed when only part and note were left to be removed: the input is read again for its rejects alone.
-            with files.part.open("ab") as stream:
+            with part.path.open("ab") as stream:
                 yield OpenRun(stream, done=sys.maxsize, force=True)
-            files.part.unlink(missing_ok=True)
-        else:
-            _refuse_target(target, force=force)
-            done, last_id = _cut_last_line(files.part) if found else _start_afresh(files.part)
-            note = Note(run.to_record(), force)
-            note.save(files.note)
-            with _settle_failure(files, run, resumed=found is not None), guard_disk(target):
-                with files.part.open("ab") as stream:
-                    # Rejects that are there are those of the earlier try, or it could not have begun.
-                    yield OpenRun(stream, done, last_id, force=force or done > 0)
-                _name_result(files, note)
-        files.note.unlink(missing_ok=True)
-
-
-@contextmanager
-def _hold_part(files: RunFiles) -> Iterator[None]:
-    """Keep other processes from a part; leave nothing when something goes wrong and no line is there.
-
-    Raises:
-        OutputError: another process has it.
-    """
-    part = files.part
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("ab") as stream:
-        _lock_file(stream, part)
-        remove_leftovers(files.target)
-        remove_leftovers(files.note)
-        try:
-            yield
-        except BaseException:
-            if not _has_line(part):
-                part.unlink(missing_ok=True)
-                files.note.unlink(missing_ok=True)
-            raise
-
-
-def _lock_file(stream: IO[bytes], path: Path) -> None:
-    if sys.platform == "win32":
-        # There a file that is open cannot be renamed, and one that is not cannot be locked.
-        stream.close()
-        return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        held = False
-    except OSError:
-        # A disk that knows no locks.
-        held = True
-    else:
-        # The process that had the lock may have given the file its final name meanwhile.
-        held = path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    if not held:
-        raise OutputError(f"{path}: another process is writing to it: wait for its end")
-
-
-def _has_line(part: Path) -> bool:
-    """Return whether a whole line is there."""
-    if not part.exists():
-        return False
-    with part.open("rb") as stream:
-        return stream.readline().endswith(b"\n")
-
-
-def _find_begun(files: RunFiles, run: RunDescription, *, resume: bool, force: bool) -> Note | None:
-    """Return the note of the run that is to be gone on with, where one was begun.
-
-    Raises:
-        UsageError: it was another run.
-        OutputError: its note is lost, or its lines would be thrown away unasked.
-    """
-    record = run.to_record()
-    found = Note.read(files.note) if resume else None
-    if found and found.run == record:
-        return found
-    if not _has_line(files.part) or (force and not resume):
-        return None
-    if not resume:
-        raise OutputError(f"{files.part}: a run is unfinished: {run.way_on}, or start afresh with --force")
-    if found is None:
-        raise OutputError(
-            f"{files.part}: {files.note.name}, which says of what run it is, is missing or damaged:"
-            " start afresh with --force and without --resume"
-        )
-    others = [words for name, words in DIFFERENCES.items() if found.run.get(name) != record[name]]
-    raise UsageError(
-        f"{files.part}: the unfinished run had {' and '.join(others)}:"
-        " repeat it as it was, or start afresh with --force and without --resume"
-    )
+            part.remove()
+            return
+        _refuse_target(target, force=force)
+        done, last_id = part.cut_last_line() if found else part.empty()
+        note = Note(run.to_record(), force)
+        note.save(part.note)
+        with _settle_failure(part, run, resumed=found is not None), guard_disk(target):
+            with part.path.open("ab") as stream:
+                # Rejects that are there are those of the earlier try, or it could not have begun.
+                yield OpenRun(stream, done, last_id, force=force or done > 0)
+            _name_result(part, note)
 
 
 def _refuse_target(target: Path, *, force: bool) -> None:
@@ -323,54 +139,34 @@ def _refuse_target(target: Path, *, force: bool) -> None:
         raise OutputError(f"{target} exists: move it away, or pass --force along with --resume to replace it")
 
 
-def _start_afresh(part: Path) -> tuple[int, None]:
-    part.write_bytes(b"")
-    return 0, None
-
-
-def _cut_last_line(part: Path) -> tuple[int, str | None]:
-    """Cut off what stands behind the last end of a line; return the number of lines, and the id in the last."""
-    lines, end, last = 0, 0, b""
-    with part.open("rb+") as stream:
-        for line in stream:
-            if line.endswith(b"\n"):
-                lines, end, last = lines + 1, end + len(line), line
-        stream.truncate(end)
-    return lines, json.loads(last)["id"] if lines else None
-
-
 @contextmanager
-def _settle_failure(files: RunFiles, run: RunDescription, *, resumed: bool) -> Iterator[None]:
-    """Add to an error what becomes of the lines that are done."""
+def _settle_failure(part: Part, run: RunDescription, *, resumed: bool) -> Iterator[None]:
+    """Add to an error what becomes of the lines that are done: they are kept, if somebody can go on with them."""
     try:
         yield
-    except RecordError as error:
-        # `--strict`: the input will be put right, and is another one then.
-        if resumed:
-            error.add_note(f"what is done is kept in {files.part}: {run.way_on}, without --strict")
-        else:
-            files.part.unlink()
-        raise
     except Exception as error:
-        if _has_line(files.part):
-            error.add_note(f"what is done is kept in {files.part}: {run.way_on}")
+        # `--strict`: the input will be put right, and then it is another one.
+        if isinstance(error, RecordError) and not resumed:
+            part.remove()
+        if part.has_line():
+            error.add_note(f"what is done is kept in {part.path}: {run.way_on}")
         raise
 
 
-def _name_result(files: RunFiles, note: Note) -> None:
-    """Give the lines the name of the target, as they are or as a table.
+def _name_result(part: Part, note: Note) -> None:
+    """Give the lines the name of the target, as they are or as a table, and remove what is left.
 
     The note says before what will be there: a run that is killed in between can tell its own output.
     """
-    target, part = files.target, files.part
+    target = part.target
     _refuse_target(target, force=note.forced)
-    ending = check_target(target)
-    if ending == JSONL:
-        replace(note, result=_stamp(part)).save(files.note)
-        part.replace(target)
+    if target.suffix.lower() == JSONL:
+        replace(note, result=_stamp(part.path)).save(part.note)
+        part.path.replace(target)
+        part.note.unlink(missing_ok=True)
         return
     with replace_file(target, force=note.forced) as temporary:
-        with part.open("rb") as lines:
-            write_table(temporary, ending, lines)
-        replace(note, result=_stamp(temporary)).save(files.note)
-    part.unlink()
+        with part.path.open("rb") as lines:
+            write_table(temporary, target.suffix.lower(), lines)
+        replace(note, result=_stamp(temporary)).save(part.note)
+    part.remove()
