@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,9 +21,10 @@ import pytest
 
 from conftest import Run, write_jsonl
 from tipnlp import cluster, worker
-from tipnlp.cases import Case
+from tipnlp.cases import LABELS, Case
 from tipnlp.cluster import ShardReport, predict_shards
 from tipnlp.errors import ClusterError, InputError, MissingExtraError, OutputError, UsageError
+from tipnlp.model import Model, save_model
 from tipnlp.shards import RUN_FILE, ShardOptions
 
 distributed = pytest.importorskip("distributed")
@@ -414,7 +417,12 @@ def test_an_error_is_located_without_its_message() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs a path that each process sees differently")
 def test_workers_that_do_not_see_the_model_get_it(
-    run: Run, pair: Cluster, model_folder: Path, small_corpus: list[Case], events: list[str]
+    run: Run,
+    pair: Cluster,
+    model_folder: Path,
+    small_corpus: list[Case],
+    events: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inputs = write_inputs(small_corpus, "in", 12, 200)
     # New processes hold no model; those that are killed on the way come back without one.
@@ -427,12 +435,34 @@ def test_workers_that_do_not_see_the_model_get_it(
             while processes:
                 os.kill(processes.pop(), signal.SIGKILL)
 
+    sent: list[str] = []
+    ask = cluster.ask_workers
+
+    def note_sent(client: object, function: object, *arguments: object, workers: list[str] | None = None) -> object:
+        sent.extend(workers or [] if function is worker.store_model else [])
+        return ask(client, function, *arguments, workers=workers)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cluster, "ask_workers", note_sent)
     hidden = Path("/proc/self/cwd") / model_folder.name
     report = predict_shards(hidden, ["in"], Path("out"), pair.address, options=PLAIN, on_event=kill_both)
     assert (report.done, report.failed) == (12, {})
     assert "2 workers, the model was sent to 2 of them" in events
     assert sum("is gone" in event for event in events) == 2
+    assert len(sent) == len(set(sent)) == 4
     assert list_files(Path("out")) == predict_locally(run, model_folder, inputs, "in")
+
+
+def test_a_worker_keeps_few_models(predict: Predict, pair: Cluster, model: Model, model_folder: Path) -> None:
+    write_jsonl(Path("a.jsonl"), [{"id": "a", "text": "x"}])
+    pair.restart_workers()
+    for number in range(worker.KEPT_MODELS + 1):
+        shutil.rmtree(model_folder)
+        thresholds = dict.fromkeys(LABELS, number / 10)
+        save_model(replace(model, manifest=replace(model.manifest, thresholds=thresholds)), model_folder)
+        predict("a.jsonl", output=f"out-{number}")
+    with distributed.Client(pair.address, set_as_default=False) as client:
+        held = client.run(lambda: len(importlib.import_module("tipnlp.worker").MODELS))
+    assert list(held.values()) == [worker.KEPT_MODELS] * 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs a path that each process sees differently")
@@ -488,13 +518,20 @@ def test_a_worker_of_another_version_that_joins_later_stops_the_run(
     assert len(list_files(Path("out"))) < 12
 
 
-def test_a_scheduler_that_is_not_there_is_said_soon(predict: Predict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_that_is_not_there_is_said_soon(
+    predict: Predict, pair: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_jsonl(Path("a.jsonl"), [{"id": "a", "text": "x"}])
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1.0)
     start = time.monotonic()
-    for address in ("tcp://127.0.0.1:1", "nonsense://x", "nowhere"):
-        with pytest.raises(ClusterError, match=f"{address}: no Dask scheduler answers"):
-            predict("a.jsonl", address=address)
+    # A server that takes the call and says nothing, as a machine behind a tunnel may.
+    silent = socket.create_server(("127.0.0.1", 0))
+    addresses = ["tcp://127.0.0.1:1", "nonsense://x", "nowhere", f"tcp://127.0.0.1:{silent.getsockname()[1]}"]
+    with silent, distributed.Client(pair.address, set_as_default=False) as client:
+        addresses.extend(client.nthreads())
+        for address in addresses:
+            with pytest.raises(ClusterError, match=f"{address}: no Dask scheduler answers"):
+                predict("a.jsonl", address=address)
     assert time.monotonic() - start < 10
     assert not Path("out").exists()
 
@@ -517,7 +554,7 @@ def test_an_address_that_does_not_fit_the_encryption_is_said_soon(predict: Predi
         predict("a.jsonl", address="tls://127.0.0.1:1")
     with dask.config.set({"distributed.comm.require-encryption": True}):
         for address in ("tcp://127.0.0.1:1", "127.0.0.1:1"):
-            with pytest.raises(ClusterError, match=f"{address}: .* give the scheduler's tls:// address"):
+            with pytest.raises(ClusterError, match=f"{address}: .* give a tls:// address"):
                 predict("a.jsonl", address=address)
     missing = {f"distributed.comm.tls.{name}": "missing.pem" for name in ("ca-file", "client.cert", "client.key")}
     with dask.config.set(missing), pytest.raises(ClusterError, match="FileNotFoundError"):

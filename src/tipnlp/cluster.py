@@ -10,9 +10,11 @@ This is the driver. What lies in the output folder, and resuming: `tipnlp.shards
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -53,8 +55,7 @@ RETRIES = 2
 # Workers that an error names.
 SHOWN_WORKERS = 5
 
-# What the addresses of encrypted connections begin with, and what they need.
-ENCRYPTED = ("tls://", "wss://")
+# What a tls:// address needs.
 TLS_SETTINGS = (
     "set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and"
     " DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY (see docs/scale.md)"
@@ -186,14 +187,9 @@ def connect_cluster(address: str) -> Iterator[Any]:
     Raises:
         ClusterError: no scheduler answers, there is no worker, or the scheduler was lost on the way.
     """
-    distributed = import_distributed()
-    check_encryption(address)
-    try:
-        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="tipnlp")
-    except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"{address}: no Dask scheduler answers ({type(error).__name__}): is 'dask scheduler' running there?"
-        ) from None
+    check_scheduler(address)
+    with guard_connection():
+        client = import_distributed().Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="tipnlp")
     with client:
         with guard_connection():
             try:
@@ -205,21 +201,35 @@ def connect_cluster(address: str) -> Iterator[Any]:
         yield client
 
 
-def check_encryption(address: str) -> None:
-    """See that an address fits Dask's settings of encryption: a client finds out late, and leaves a traceback.
+def check_scheduler(address: str) -> None:
+    """See that a scheduler answers: a client waits for ever where nobody does, and leaves tracebacks and threads.
 
     Raises:
-        ClusterError: it does not; the settings are named.
+        ClusterError: none does, or the address does not fit Dask's settings of encryption.
     """
     try:
         settings = import_distributed().Security().get_connection_args("client")
     except OSError as error:
         raise ClusterError(f"TLS certificates cannot be used ({type(error).__name__}): {TLS_SETTINGS}") from None
-    encrypted = address.startswith(ENCRYPTED)
-    if encrypted and settings["ssl_context"] is None:
-        raise ClusterError(f"{address}: TLS needs certificates: {TLS_SETTINGS}")
-    if settings["require_encryption"] and not encrypted:
-        raise ClusterError(f"{address}: Dask is set to require encryption: give the scheduler's tls:// address")
+    try:
+        # In a thread of its own: in a notebook this one has a loop already.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            kind = thread.submit(asyncio.run, ask_kind(address, settings)).result()
+    except TypeError:
+        raise ClusterError(f"{address}: TLS needs certificates: {TLS_SETTINGS}") from None
+    except RuntimeError:
+        raise ClusterError(f"{address}: Dask is set to require encryption: give a tls:// address") from None
+    except Exception as error:  # noqa: BLE001 - whatever speaks there, it is no scheduler
+        kind = type(error).__name__
+    if kind != "Scheduler":
+        raise ClusterError(f"{address}: no Dask scheduler answers ({kind}): is 'dask scheduler' running there?")
+
+
+async def ask_kind(address: str, settings: Mapping[str, Any]) -> str:
+    """Ask what is at an address: `Scheduler`, or something else."""
+    async with asyncio.timeout(CONNECT_SECONDS), import_distributed().rpc(address, connection_args=settings) as there:
+        identity: Mapping[str, str] = await there.identity()
+        return identity["type"]
 
 
 @contextmanager
