@@ -10,9 +10,11 @@ This is the driver. What lies in the output folder, and resuming: `tipnlp.shards
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,8 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from tipnlp.errors import ClusterError, MissingExtraError, ModelError
-from tipnlp.manifest import MANIFEST_FILE, MODEL_FILE
-from tipnlp.model import load_model
+from tipnlp.manifest import MANIFEST_FILE, MODEL_FILE, check_model
 from tipnlp.shards import (
     RUN_FORMAT,
     Job,
@@ -30,6 +31,7 @@ from tipnlp.shards import (
     ShardOptions,
     ShardResult,
     build_shard,
+    guard_disk,
     name_sources,
     open_record,
 )
@@ -47,11 +49,17 @@ ANSWER_SECONDS = 5.0
 # Enough shards on their way that no thread waits, few enough that the scheduler stays small.
 SHARDS_A_THREAD = 4
 
-# A shard that raises is tried again: a shared disk has its moments.
+# A shard that raises is tried again, after a pause: a shared disk has its moments.
 RETRIES = 2
 
 # Workers that an error names.
 SHOWN_WORKERS = 5
+
+# What a tls:// address needs.
+TLS_SETTINGS = (
+    "set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and"
+    " DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY (see docs/scale.md)"
+)
 
 EventHandler = Callable[[str], None]
 
@@ -110,7 +118,7 @@ def predict_shards(
     """
     import_distributed()
     sources = name_sources(inputs, output)
-    manifest = load_model(model_folder).manifest
+    manifest = check_model(model_folder)
     host = describe_host()
     head = {
         "format": RUN_FORMAT,
@@ -119,7 +127,8 @@ def predict_shards(
         "options": asdict(options),
     }
     record = open_record(output.absolute(), head, resume=resume, force=force)
-    job = Job(str(output.absolute()), str(model_folder.absolute()), manifest.fingerprint, options, host)
+    places = str(record.folder), str(record.mark), str(model_folder.absolute())
+    job = Job(*places, manifest.fingerprint, options, host)
     shards = [build_shard(source, job) for source in sources]
     remaining = [shard for shard in shards if not record.is_finished(shard)]
     on_event(f"{len(shards)} shards, {len(shards) - len(remaining)} of them finished before")
@@ -178,13 +187,9 @@ def connect_cluster(address: str) -> Iterator[Any]:
     Raises:
         ClusterError: no scheduler answers, there is no worker, or the scheduler was lost on the way.
     """
-    distributed = import_distributed()
-    try:
-        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="tipnlp")
-    except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"{address}: no Dask scheduler answers ({type(error).__name__}): is 'dask scheduler' running there?"
-        ) from None
+    check_scheduler(address)
+    with guard_connection():
+        client = import_distributed().Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="tipnlp")
     with client:
         with guard_connection():
             try:
@@ -194,6 +199,37 @@ def connect_cluster(address: str) -> Iterator[Any]:
                     f"{address}: no worker: start some with 'dask worker {address} --nthreads 1'"
                 ) from None
         yield client
+
+
+def check_scheduler(address: str) -> None:
+    """See that a scheduler answers: a client waits for ever where nobody does, and leaves tracebacks and threads.
+
+    Raises:
+        ClusterError: none does, or the address does not fit Dask's settings of encryption.
+    """
+    try:
+        settings = import_distributed().Security().get_connection_args("client")
+    except OSError as error:
+        raise ClusterError(f"TLS certificates cannot be used ({type(error).__name__}): {TLS_SETTINGS}") from None
+    try:
+        # In a thread of its own: in a notebook this one has a loop already.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            kind = thread.submit(asyncio.run, ask_kind(address, settings)).result()
+    except TypeError:
+        raise ClusterError(f"{address}: TLS needs certificates: {TLS_SETTINGS}") from None
+    except RuntimeError:
+        raise ClusterError(f"{address}: Dask is set to require encryption: give a tls:// address") from None
+    except Exception as error:  # noqa: BLE001 - whatever speaks there, it is no scheduler
+        kind = type(error).__name__
+    if kind != "Scheduler":
+        raise ClusterError(f"{address}: no Dask scheduler answers ({kind}): is 'dask scheduler' running there?")
+
+
+async def ask_kind(address: str, settings: Mapping[str, Any]) -> str:
+    """Ask what is at an address: `Scheduler`, or something else."""
+    async with asyncio.timeout(CONNECT_SECONDS), import_distributed().rpc(address, connection_args=settings) as there:
+        identity: Mapping[str, str] = await there.identity()
+        return identity["type"]
 
 
 @contextmanager
@@ -208,16 +244,17 @@ def guard_connection() -> Iterator[None]:
 
 
 def ask_workers(client: Any, function: Callable[..., Any], *arguments: object, **kwargs: Any) -> dict[str, Any]:
-    """Run a function of this module on workers and return their answers; workers that just went away have none.
+    """Run a function of `tipnlp.worker` on workers and return their answers; workers that just went away have none.
 
     Raises:
         ClusterError: it raised on some; they are named.
     """
     with guard_connection():
         answers = client.run(function, *arguments, on_error="return", **kwargs)
-    # OSError: the worker could not be reached. What a worker raises itself is never one.
+    # OSError: the worker could not be reached. What such a function raises itself is never one.
     answers = {worker: answer for worker, answer in answers.items() if not isinstance(answer, OSError)}
-    refuse_workers({worker: str(answer) for worker, answer in answers.items() if isinstance(answer, Exception)})
+    errors = {worker: answer for worker, answer in answers.items() if isinstance(answer, Exception)}
+    refuse_workers({worker: name_error(error) for worker, error in errors.items()})
     return answers
 
 
@@ -237,26 +274,34 @@ def check_workers(client: Any, job: Job, on_event: EventHandler) -> None:
     """
     hosts = ask_workers(client, describe_host)
     refuse_workers({worker: compare_hosts(host, job.host) for worker, host in hosts.items() if host != job.host})
-    Path(job.folder).mkdir(parents=True, exist_ok=True)
+    folder = Path(job.folder)
+    with guard_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     seen = ask_workers(client, is_folder, job.folder)
     unseen = f"does not see {job.folder}: the output must lie on a disk that all machines share"
     refuse_workers({worker: unseen for worker, sees in seen.items() if not sees})
-    held = ask_workers(client, load_shared, job)
-    missing = [worker for worker, has in held.items() if not has]
-    send_model(client, job, missing)
-    sent = f", the model was sent to {len(missing)} of them" if missing else ""
-    on_event(f"{len(hosts)} workers{sent}")
+    sent = supply_model(client, job)
+    on_event(f"{len(hosts)} workers" + (f", the model was sent to {sent} of them" if sent else ""))
     with guard_connection():
         idle = sum(threads - 1 for threads in client.nthreads().values())
     if idle:
         on_event(f"threads without work: {idle}; a worker does one shard at a time: start it with --nthreads 1")
 
 
-def send_model(client: Any, job: Job, workers: Sequence[str]) -> None:
-    """Send the files that a prediction needs to workers that do not see the model folder."""
-    if workers:
-        files = {name: Path(job.model_folder, name).read_bytes() for name in (MODEL_FILE, MANIFEST_FILE)}
-        ask_workers(client, store_model, job.model, files, workers=list(workers))
+def supply_model(client: Any, job: Job, workers: Sequence[str] | None = None) -> int:
+    """Have workers, or all of them, load the model; send it to those that do not see it, and return how many these are.
+
+    Raises:
+        ClusterError: some cannot use it; they are named.
+        ModelError: its files cannot be read any more.
+    """
+    loaded = ask_workers(client, load_shared, job, workers=workers)
+    missing = [worker for worker, has in loaded.items() if not has]
+    if missing:
+        with guard_disk(Path(job.model_folder), ModelError):
+            files = {name: Path(job.model_folder, name).read_bytes() for name in (MODEL_FILE, MANIFEST_FILE)}
+        ask_workers(client, store_model, job.model, files, workers=missing)
+    return len(missing)
 
 
 @dataclass(slots=True)
@@ -323,7 +368,7 @@ def run_shards(client: Any, shards: Sequence[Shard], on_event: EventHandler) -> 
                 continue
             shard = running.pop(future.key)
             if result.waiting:
-                send_model(client, shard.job, [result.waiting])
+                supply_model(client, shard.job, [result.waiting])
                 waiting.append(shard)
             else:
                 yield shard, result
@@ -356,4 +401,9 @@ def explain_failure(error: Exception) -> ShardResult:
         raise ClusterError(str(error))
     if isinstance(error, import_distributed().KilledWorker):
         return ShardResult(failure="every worker that tried it died: has a worker too little memory?")
-    return ShardResult(failure=str(error))
+    return ShardResult(failure=name_error(error))
+
+
+def name_error(error: Exception) -> str:
+    """Return the message of an error, or its kind when it has none."""
+    return str(error) or type(error).__name__

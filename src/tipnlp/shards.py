@@ -3,6 +3,7 @@
 ::
 
     OUTPUT/_run.json                  model, options, and the parts that are finished
+    OUTPUT/.run-TOKEN                 there while a run is under way: without it no worker gives a part its name
     OUTPUT/NAME.jsonl                 the predictions of the input NAME: complete or absent
     OUTPUT/NAME.rejects.jsonl         its records that could not be used, where there are any
 
@@ -15,15 +16,16 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from tipnlp.errors import OutputError, UsageError
+from tipnlp.errors import InputError, OutputError, TipnlpError, UsageError
 from tipnlp.reading import DEFAULT_ENCODING, STDIN, Source, find_sources
 from tipnlp.writing import name_rejects, write_text
 
-RUN_FILE = "_run.json"
+RUN_FILE, MARK_PREFIX = "_run.json", ".run-"
 
 # Raise when a `_run.json` of the old format would be read wrongly.
 RUN_FORMAT = 1
@@ -63,9 +65,18 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all shards of a run share; `model` is the fingerprint of the model."""
+    """What all shards of a run share.
+
+    Attributes:
+        folder: the output.
+        mark: the file in it that is there as long as the run is under way.
+        model_folder, model: where the model is, and its fingerprint.
+        options: what the parts hold.
+        host: what every worker must be like.
+    """
 
     folder: str
+    mark: str
     model_folder: str
     model: str
     options: ShardOptions
@@ -107,15 +118,17 @@ def name_sources(inputs: Sequence[str], output: Path) -> list[Source]:
         UsageError: `-`, two files of one name, or an input and the output within one another.
         InputError: an input is missing, or of an unknown kind.
     """
+    if STDIN in inputs:
+        raise UsageError("- (standard input) cannot be shared out to a cluster: name files or folders")
     folder = output.resolve()
-    for given in inputs:
-        if given == STDIN:
-            raise UsageError("- (standard input) cannot be shared out to a cluster: name files or folders")
-        path = Path(given).resolve()
-        if path.is_relative_to(folder) or (path.is_dir() and folder.is_relative_to(path)):
-            raise UsageError(f"{given} and {output} lie within one another: parts would be read as cases")
+    sources = find_sources(inputs)
+    around = [path for path in map(Path, inputs) if path.is_dir() and folder.is_relative_to(path.resolve())]
+    # A link in an input folder may lead into the output.
+    inside = [source.path for source in sources if source.path.resolve().is_relative_to(folder)]
+    for path in (*around, *inside):
+        raise UsageError(f"{path} and {output} lie within one another: parts would be read as cases")
     named: dict[str, Source] = {}
-    for source in find_sources(inputs):
+    for source in sources:
         other = named.setdefault(source.name, source)
         if other is not source:
             raise UsageError(
@@ -125,9 +138,14 @@ def name_sources(inputs: Sequence[str], output: Path) -> list[Source]:
 
 
 def build_shard(source: Source, job: Job) -> Shard:
-    """Describe the work on one input file."""
+    """Describe the work on one input file.
+
+    Raises:
+        InputError: it is gone.
+    """
     path = source.path.absolute()
-    status = path.stat()
+    with guard_disk(path, InputError):
+        status = path.stat()
     part = Path(job.folder, f"{source.name}.jsonl")
     return Shard(Source(path, source.name), part, (str(path), status.st_size, status.st_mtime_ns), job)
 
@@ -141,53 +159,74 @@ class RunRecord:
         head: format, model, version and options.
         parts: for the name of each finished input its stamp, the counts, and the size of the part.
         stale: names of parts of an earlier run that `force` gives up.
+        token: tells this run from every other.
     """
 
     folder: Path
     head: Mapping[str, Any]
     parts: dict[str, dict[str, Any]]
     stale: Sequence[str] = ()
+    token: str = field(default_factory=lambda: uuid4().hex)
     next_save: float = 0.0
 
+    @property
+    def mark(self) -> Path:
+        """The file that is there as long as the folder is this run's."""
+        return self.folder / f"{MARK_PREFIX}{self.token}"
+
+    def holds_folder(self) -> bool:
+        """Tell whether no other run has taken the folder over."""
+        return self.mark.is_file()
+
     def is_finished(self, shard: Shard) -> bool:
-        """Tell whether the part is there, was finished, and its input is still the same."""
+        """Tell whether the part was finished and is there with its rejects, and its input is still the same."""
         entry = self.parts.get(shard.source.name)
         if entry is None or entry["input"] != list(shard.stamp):
             return False
-        return shard.part.is_file() and shard.part.stat().st_size == entry["size"]
+        with guard_disk(shard.part):
+            whole = shard.part.is_file() and shard.part.stat().st_size == entry["size"]
+            return whole and (not entry["rejects"] or name_rejects(shard.part).is_file())
 
     def prepare_folder(self, remaining: Sequence[Shard]) -> None:
-        """Make the folder, and remove what is not finished: a part that is there shall be one to rely on."""
+        """Take the folder over, and remove what is not finished: a part that is there shall be one to rely on."""
+        for shard in remaining:
+            self.parts.pop(shard.source.name, None)
+        self.save()
+        # The mark of an earlier run goes first: whatever its workers still finish gets no name after this.
+        with guard_disk(self.mark):
+            for path in self.folder.glob(f"{MARK_PREFIX}*"):
+                path.unlink(missing_ok=True)
+            self.mark.touch()
         stale = [Path(self.folder, f"{name}.jsonl") for name in self.stale]
         for part in (*stale, *(shard.part for shard in remaining)):
             for path in (part, name_rejects(part)):
                 with guard_disk(path):
                     path.unlink(missing_ok=True)
-        for shard in remaining:
-            self.parts.pop(shard.source.name, None)
         self.remove_leftovers()
-        self.save()
 
     def remove_leftovers(self) -> None:
         """Remove the temporary files of workers that were killed."""
         # As `writing.replace_file` names them, and nothing else that may lie here.
         for path in self.folder.rglob(".*.json*.????????.part"):
-            path.unlink(missing_ok=True)
+            with guard_disk(path):
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def keep_saved(self) -> Iterator[None]:
-        """Save the record when the work ends, in whatever way."""
+        """Save the record and take the mark away when the work ends, in whatever way."""
         try:
             yield
         finally:
-            self.save()
-            self.remove_leftovers()
+            if self.holds_folder():
+                self.save()
+                self.mark.unlink()
+                self.remove_leftovers()
 
     def add_part(self, shard: Shard, result: ShardResult) -> None:
         """Take in a finished part."""
         entry = {"input": list(shard.stamp), "cases": result.cases, "rejects": result.rejects, "size": result.size}
         self.parts[shard.source.name] = entry
-        if time.monotonic() >= self.next_save:
+        if time.monotonic() >= self.next_save and self.holds_folder():
             self.save()
 
     def save(self) -> None:
@@ -196,18 +235,19 @@ class RunRecord:
         content = {**self.head, "parts": self.parts}
         path = self.folder / RUN_FILE
         with guard_disk(path):
-            write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n", force=True)
+            # In ASCII: a file's name may hold bytes that are no UTF-8.
+            write_text(path, json.dumps(content, indent=1) + "\n", force=True)
         end = time.monotonic()
         self.next_save = end + max(1.0, (end - start) / SAVING_SHARE)
 
 
 @contextmanager
-def guard_disk(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses into `OutputError`."""
+def guard_disk(path: Path, kind: type[TipnlpError] = OutputError) -> Iterator[None]:
+    """Turn what the disk refuses into one of our errors."""
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}") from None
+        raise kind(f"{path}: {error.strerror}") from None
 
 
 def open_record(folder: Path, head: Mapping[str, Any], *, resume: bool, force: bool) -> RunRecord:
@@ -221,7 +261,9 @@ def open_record(folder: Path, head: Mapping[str, Any], *, resume: bool, force: b
         raise UsageError("--resume keeps what is finished and --force does it again: choose one")
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: a file; the parts of a cluster need a folder")
-    if not folder.exists() or not any(folder.iterdir()):
+    with guard_disk(folder):
+        fresh = not folder.exists() or not any(folder.iterdir())
+    if fresh:
         return RunRecord(folder, head, {})
     if not resume and not force:
         raise OutputError(
