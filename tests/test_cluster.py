@@ -358,7 +358,8 @@ def test_a_disk_that_fails_for_a_moment_is_tried_again(predict: Predict, pair: C
     Thread(target=mend, daemon=True).start()
     report = predict("in")
     assert (report.done, report.cases) == (1, 1)
-    assert report.failed == {"broken.jsonl": f"{Path('in/broken.jsonl').absolute()}: Input/output error"}
+    reason = "Input/output error; nothing was read from here on"
+    assert report.failed == {"broken.jsonl": f"{Path('in/broken.jsonl').absolute()}: {reason}"}
     assert list(list_files(Path("out"))) == ["moment.jsonl.jsonl"]
 
 

@@ -189,8 +189,10 @@ def read_raw(inputs: Sequence[Input], *, encoding: str = DEFAULT_ENCODING) -> It
             for line, row in _read_source(source, encoding):
                 yield RawRecord(file, line, RecordError(file, line, row) if isinstance(row, str) else row)
         except (OSError, UnicodeDecodeError, csv.Error, InputError) as error:
-            reason = f"{_explain(error)}; nothing was read from here on"
-            yield RawRecord(file, line, FileError(file, line, reason))
+            broken = FileError(file, line, f"{_explain(error)}; nothing was read from here on")
+            # Who can try again must know whether it was the disk.
+            broken.__cause__ = error if isinstance(error, OSError) else None
+            yield RawRecord(file, line, broken)
 
 
 def _check_encoding(encoding: str) -> None:

@@ -16,7 +16,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tipnlp.cases import Case
-from tipnlp.errors import ClusterError, ModelError, ModelFormatError, TipnlpError, UnsafeModelError
+from tipnlp.errors import (
+    ClusterError,
+    FileError,
+    ModelError,
+    ModelFormatError,
+    RecordError,
+    TipnlpError,
+    UnsafeModelError,
+)
 from tipnlp.lexicon import fingerprint_lexicon
 from tipnlp.manifest import read_manifest
 from tipnlp.model import Model, load_model
@@ -127,7 +135,7 @@ def predict_shard(shard: Shard) -> ShardResult:
         raise
     except Exception as error:  # noqa: BLE001 - the message of an error that is not ours may hold text of a case
         ours = isinstance(error, TipnlpError)
-        if ours and not isinstance(error.__context__, OSError):
+        if ours and not isinstance(error.__cause__ or error.__context__, OSError):
             return ShardResult(failure=str(error))
         time.sleep(PAUSE_SECONDS)
         raise RuntimeError(str(error) if ours else locate_error(error)) from None
@@ -152,10 +160,16 @@ def write_part(model: Model, shard: Shard, address: str) -> ShardResult:
     """Predict the cases of a file one window after another, and write part and rejects."""
     options = shard.job.options
     count = 0
+
+    def take_reject(reject: RecordError) -> None:
+        # A file that breaks off gives no part: it may be whole the next time.
+        if options.strict or isinstance(reject, FileError):
+            raise reject
+        rejected(reject)
+
     # The rejects get their name before the part does: where there is a part, its rejects are there too.
     with open_writer(shard.part, force=True) as write, open_rejects(name_rejects(shard.part), force=True) as rejected:
-        handler = None if options.strict else rejected
-        cases = read_cases([shard.source.path], encoding=options.encoding, on_reject=handler)
+        cases = read_cases([shard.source.path], encoding=options.encoding, on_reject=take_reject)
         for prediction in predict_cases(model, name_cases(cases, shard), explain=options.explain):
             write(prediction.to_record(with_text=options.with_text))
             count += 1
