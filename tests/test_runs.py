@@ -390,7 +390,7 @@ def limit_disk(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def write_many(count: int = 300) -> None:
+def write_many(count: int = 600) -> None:
     """Write more cases than are predicted at once."""
     write_jsonl(Path("in.jsonl"), [{"id": str(n), "text": f"Er nahm {n} Pässe.", "lang": "de"} for n in range(count)])
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tipnlp.model import Model
 
 # With several processes, records are sent to them in tasks of this size, so many for each at a time.
-TASK, TASKS_AHEAD = 256, 8
+TASK, TASKS_AHEAD = 512, 8
 
 # How often a process looks whether the one that it works for is still there.
 LOOK_SECONDS = 1.0

@@ -18,7 +18,7 @@ from tipnlp.model import Model
 from tipnlp.screening import Candidates, measure_familiarity, screen_cases
 
 # Enough texts for numpy to pay, few enough to stay small in memory.
-WINDOW = 256
+WINDOW = 512
 
 # Digits of a probability that are written: more would claim more than a model knows.
 DIGITS = 4
