@@ -141,9 +141,7 @@ def fail_at(
 
 
 def list_files() -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in Path().glob("*out*")} | {
-        path.name: path.read_bytes() for path in Path().glob(".out*")
-    }
+    return {path.name: path.read_bytes() for path in Path().glob("*out*")}
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def guard_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path}: {error.strerror or type(error).__name__}") from None
+        raise OutputError(f"{error.filename or path}: {error.strerror or type(error).__name__}") from None
 
 
 @contextmanager
