@@ -31,11 +31,11 @@ from tipnlp.shards import (
     ShardOptions,
     ShardResult,
     build_shard,
-    guard_disk,
     name_sources,
     open_record,
 )
 from tipnlp.worker import compare_hosts, describe_host, is_folder, load_shared, predict_shard, store_model
+from tipnlp.writing import guard_disk
 
 # How long to wait for a scheduler and its first worker, and how long for a worker when all were lost.
 CONNECT_SECONDS, LONELY_SECONDS = 10.0, 120.0

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tipnlp.errors import InputError, OutputError, TipnlpError, UsageError
+from tipnlp.errors import InputError, OutputError, UsageError
 from tipnlp.reading import DEFAULT_ENCODING, STDIN, Source, find_sources
-from tipnlp.writing import name_rejects, write_text
+from tipnlp.writing import guard_disk, name_rejects, write_text
 
 RUN_FILE, MARK_PREFIX = "_run.json", ".run-"
 
@@ -239,15 +239,6 @@ class RunRecord:
             write_text(path, json.dumps(content, indent=1) + "\n", force=True)
         end = time.monotonic()
         self.next_save = end + max(1.0, (end - start) / SAVING_SHARE)
-
-
-@contextmanager
-def guard_disk(path: Path, kind: type[TipnlpError] = OutputError) -> Iterator[None]:
-    """Turn what the disk refuses into one of our errors."""
-    try:
-        yield
-    except OSError as error:
-        raise kind(f"{path}: {error.strerror}") from None
 
 
 def open_record(folder: Path, head: Mapping[str, Any], *, resume: bool, force: bool) -> RunRecord:

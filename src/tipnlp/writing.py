@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tipnlp.cases import encode_json
-from tipnlp.errors import FileError, MissingExtraError, OutputError, RecordError, UsageError
+from tipnlp.errors import FileError, MissingExtraError, OutputError, RecordError, TipnlpError, UsageError
 
 STDOUT = "-"
 JSONL = ".jsonl"
@@ -37,12 +37,12 @@ LEFTOVER_DIGITS = 8
 
 
 @contextmanager
-def guard_disk(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses into `OutputError`."""
+def guard_disk(path: Path, kind: type[TipnlpError] = OutputError) -> Iterator[None]:
+    """Turn what the disk refuses into one of our errors."""
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{error.filename or path}: {error.strerror or type(error).__name__}") from None
+        raise kind(f"{error.filename or path}: {error.strerror or type(error).__name__}") from None
 
 
 @contextmanager
