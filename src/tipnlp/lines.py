@@ -6,6 +6,8 @@ them on as they stand in their files, and gets lines back.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import threading
 import time
@@ -63,7 +65,7 @@ def predict_lines(
     if jobs == 1:
         yield from chain.from_iterable(map(work, tasks))
         return
-    executor = get_reusable_executor(max_workers=jobs, initializer=watch_parent)
+    executor = get_reusable_executor(max_workers=jobs, initializer=prepare_process)
     sent: deque[Future[list[bytes | RecordError]]] = deque()
     try:
         for task in tasks:
@@ -79,8 +81,10 @@ def predict_lines(
             future.cancel()
 
 
-def watch_parent() -> None:
-    """End this process when the one that started it is gone: nobody else would end it."""
+def prepare_process() -> None:
+    """See that this process ends when its work does, without delay, or when the one that started it is gone."""
+    # There is nothing to collect then.
+    atexit.register(gc.freeze)
     parent = os.getppid()
 
     def watch() -> None:

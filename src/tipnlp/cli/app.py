@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,9 @@ from tipnlp.errors import TipnlpError
 if TYPE_CHECKING:
     from tipnlp.seen import Leak
     from tipnlp.writing import Rejects
+
+# When all ends there is nothing to collect, and to look for it takes longer than to label a short case.
+atexit.register(gc.freeze)
 
 DONE, FINDINGS, UNUSABLE = 0, 1, 2
 
