@@ -90,9 +90,8 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="th
 def test_processes_end_with_the_one_they_work_for(small_corpus: list[Case], model_folder: Path) -> None:
     process, children = start_two_processes(small_corpus, model_folder)
     assert len(children) >= 2
-    process.kill()
-    # Whatever holds the other end of its standard error is not waited for.
-    process.wait()
+    with process:
+        process.kill()
     deadline = time.monotonic() + 30
     while any(map(is_alive, children)) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -15,7 +15,14 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from conftest import CORPUS, REAL
 from tipnlp.cases import Case
-from tipnlp.language import LANGUAGES, SAMPLE_CHARACTERS, detect_language, detect_languages
+from tipnlp.language import (
+    LANGUAGES,
+    LONG_SAMPLE_CHARACTERS,
+    SAMPLE_CHARACTERS,
+    detect_any_languages,
+    detect_language,
+    detect_languages,
+)
 from tipnlp.lexicon import load_origins
 from tipnlp.model import Model
 from tipnlp.preprocess import (
@@ -30,7 +37,7 @@ from tipnlp.preprocess import (
 )
 from tipnlp.reading import read_cases
 
-LIBRARY = LanguageIdentifier.from_model_file(MODEL_FILE)
+LIBRARY, WHOLE_LIBRARY = (LanguageIdentifier.from_model_file(MODEL_FILE) for _ in range(2))
 LIBRARY.set_languages(list(LANGUAGES))
 
 NLP = {language: spacy.blank(language) for language in LANGUAGES}
@@ -295,6 +302,7 @@ def test_language_is_detected(text: str, language: str) -> None:
 @given(texts=st.lists(TEXTS | st.sampled_from(["", "...", "14 March", "\0", "WEM GEHÉIERT DEN HAF?", "é"]), max_size=9))
 def test_languages_are_those_of_the_library(texts: list[str]) -> None:
     assert detect_languages(texts) == [LIBRARY.classify(text[:SAMPLE_CHARACTERS])[0] for text in texts]
+    assert detect_any_languages(texts) == [WHOLE_LIBRARY.classify(text[:LONG_SAMPLE_CHARACTERS])[0] for text in texts]
 
 
 def test_languages_of_many_texts_are_those_of_the_library() -> None:

@@ -53,8 +53,8 @@ class Case:
     @property
     def columns(self) -> dict[str, Any]:
         """Everything but the text, as it came in; columns without a value are left out."""
-        known = {name: getattr(self, name) for name in ("id", *OPTIONAL)}
-        return {name: value for name, value in {**known, **self.extra}.items() if value is not None}
+        known = ((name, getattr(self, name)) for name in COLUMNS)
+        return {name: value for name, value in (*known, *self.extra.items()) if value is not None}
 
     def read_column(self, name: str) -> str:
         """Return any column as text; `year` is derived, a missing value is `-`."""
@@ -63,7 +63,8 @@ class Case:
 
 
 OPTIONAL = tuple(f.name for f in fields(Case) if f.name not in ("id", "text", "extra"))
-NAMES = frozenset({"id", *OPTIONAL})
+COLUMNS = ("id", *OPTIONAL)
+NAMES = frozenset(COLUMNS)
 
 
 def build_case(record: Mapping[str, Any], *, labelled: bool = False) -> Case:
@@ -75,7 +76,7 @@ def build_case(record: Mapping[str, Any], *, labelled: bool = False) -> Case:
     text = record.get("text")
     if not isinstance(text, str) or not text.strip():
         raise ValueError("no text: every record needs a column 'text' with a description in it")
-    known = {name: _read_text(name, record[name]) for name in NAMES & record.keys()}
+    known = {name: _read_text(name, value) for name, value in record.items() if name in NAMES}
     lang, label = known.get("lang"), known.get("label")
     if known.get("id") is None:
         raise ValueError("no id: every record needs a column 'id'")
@@ -85,7 +86,7 @@ def build_case(record: Mapping[str, Any], *, labelled: bool = False) -> Case:
         raise ValueError(f"no label: labelled data needs one of {' '.join(LABELS)}")
     if labelled and label not in LABELS:
         raise ValueError(f"label is {label!r}, not one of {' '.join(LABELS)}")
-    extra = {key: value for key, value in record.items() if key != "text" and key not in NAMES}
+    extra = {name: value for name, value in record.items() if name not in NAMES and name != "text"}
     values = [text, *filter(None, known.values()), _encode_columns(extra) if extra else ""]
     if not all(map(is_unicode, values)):
         raise ValueError("the record holds halves of characters (lone surrogates), which no file can be written with")
@@ -95,6 +96,8 @@ def build_case(record: Mapping[str, Any], *, labelled: bool = False) -> Case:
 def _read_text(name: str, value: Any) -> str | None:
     if value is None:
         return None
+    if isinstance(value, str):
+        return value.strip() or None
     if isinstance(value, (list, dict)):
         raise ValueError(f"{name} is a {type(value).__name__}, not a text")
     return str(value).strip() or None

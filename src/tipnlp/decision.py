@@ -48,7 +48,7 @@ def decide_cases(
     given = reasons or [""] * len(best)
     return [
         _decide(LABELS[i], row[i], thresholds[LABELS[i]], reason)
-        for i, row, reason in zip(best, probabilities, given, strict=True)
+        for i, row, reason in zip(best.tolist(), probabilities.tolist(), given, strict=True)
     ]
 
 

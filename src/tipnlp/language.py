@@ -35,39 +35,46 @@ def detect_language(text: str) -> str:
     return detect_languages([text])[0]
 
 
-def detect_any_language(text: str) -> str:
-    """Return the code of the most likely of the 97 languages that py3langid knows."""
-    code: str = _load_identifier().classify(text[:LONG_SAMPLE_CHARACTERS])[0]
-    return code
-
-
 def detect_languages(texts: Sequence[str]) -> list[str]:
-    """Return for each text the code of the most likely language among `LANGUAGES`.
+    """Return for each text the code of the most likely language among `LANGUAGES`."""
+    return _detect(texts, SAMPLE_CHARACTERS, LANGUAGES)
 
-    The automaton and the naive Bayes of py3langid, for all texts at once: the library reads byte by byte in
-    Python, which takes as long as a quarter of all that we do with a short case.
+
+def detect_any_languages(texts: Sequence[str]) -> list[str]:
+    """Return for each text the code of the most likely of the 97 languages that py3langid knows."""
+    return _detect(texts, LONG_SAMPLE_CHARACTERS, _load_identifier().labels if texts else ())
+
+
+def _detect(texts: Sequence[str], size: int, languages: Sequence[str]) -> list[str]:
+    """Return for each text the most likely of some languages by its first characters.
+
+    The automaton and the naive Bayes of py3langid, for many texts at once: the library reads byte by byte in Python,
+    which takes as long as a quarter of all that we do with a short case.
     """
-    windows = (texts[start : start + WINDOW] for start in range(0, len(texts), WINDOW))
-    return [code for window in windows for code in _detect_window(window)]
+    samples = [_encode_sample(text[:size]) for text in texts]
+    windows = (samples[start : start + WINDOW] for start in range(0, len(samples), WINDOW))
+    return [code for window in windows for code in _judge_samples(window, languages)]
 
 
-def _detect_window(texts: Sequence[str]) -> list[str]:
+def _judge_samples(samples: Sequence[bytes], languages: Sequence[str]) -> list[str]:
     import numpy as np
+    from scipy.sparse import csr_matrix
 
-    codes, weights, bias = _restrict_languages()
-    documents, features = _find_features([_encode_sample(text) for text in texts])
-    entries, counts = np.unique(documents * len(weights) + features, return_counts=True)
-    documents, features = np.divmod(entries, len(weights))
-    added = np.log1p(counts)[:, None] * weights[features]
-    scores = np.column_stack([np.bincount(documents, column, len(texts)) for column in added.T]) + bias
+    identifier = _load_identifier()
+    columns = [column for column, code in enumerate(identifier.nb_classes) if code in languages]
+    documents, features = _find_features(samples)
+    distinct, features = np.unique(features, return_inverse=True)
+    entries, counts = np.unique(documents * len(distinct) + features, return_counts=True)
+    ends = np.searchsorted(entries, np.arange(len(samples) + 1) * len(distinct))
+    found = csr_matrix((np.log1p(counts), entries % max(len(distinct), 1), ends), shape=(len(samples), len(distinct)))
+    scores = found @ identifier.nb_ptc[distinct][:, columns].astype(np.float64) + identifier.nb_pc[columns]
     # Where nothing is known to the library, all languages are alike to it.
-    scores[np.bincount(documents, minlength=len(texts)) == 0] = 0.0
-    return [codes[best] for best in scores.argmax(axis=1).tolist()]
+    scores[np.diff(ends) == 0] = 0.0
+    return [identifier.nb_classes[columns[best]] for best in scores.argmax(axis=1).tolist()]
 
 
-def _encode_sample(text: str) -> bytes:
+def _encode_sample(sample: str) -> bytes:
     """Return the opening of a text as the identifier was trained on it."""
-    sample = text[:SAMPLE_CHARACTERS]
     sample = sample.lower() if sample.isupper() else sample
     return unicodedata.normalize("NFC", sample).encode("utf-8", errors="surrogatepass")
 
@@ -96,14 +103,3 @@ def _read_automaton() -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64
     identifier = _load_identifier()
     moves = np.frombuffer(identifier.tk_nextmove, dtype=identifier.tk_nextmove.typecode)
     return moves, np.array(identifier.tk_row, np.int64) << 8, np.array(identifier.tk_output, np.int64)
-
-
-@cache
-def _restrict_languages() -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the codes of `LANGUAGES`, what each feature adds to their log-odds, and what these begin at."""
-    import numpy as np
-
-    identifier = _load_identifier()
-    columns = [column for column, code in enumerate(identifier.nb_classes) if code in LANGUAGES]
-    weights = identifier.nb_ptc[:, columns].astype(np.float64)
-    return [identifier.nb_classes[i] for i in columns], weights, identifier.nb_pc[columns].astype(np.float64)

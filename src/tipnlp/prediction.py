@@ -101,13 +101,13 @@ def predict_window(model: Model, cases: list[Case], *, explain: bool = False) ->
     )
     decisions = decide_cases(probabilities, model.manifest.thresholds, screen_cases(candidates))
     explanations = explain_batch(model, batch, cases, candidates.labels) if explain else [None] * len(cases)
-    for case, row, found, explanation in zip(cases, probabilities, decisions, explanations, strict=True):
+    for case, row, found, explanation in zip(cases, probabilities.tolist(), decisions, explanations, strict=True):
         yield Prediction(
             case=case,
             label=found.label,
             decision=found.decision,
             reason=found.reason,
-            probabilities={label: round(float(p), DIGITS) for label, p in zip(LABELS, row, strict=True)},
+            probabilities={label: round(p, DIGITS) for label, p in zip(LABELS, row, strict=True)},
             lang=case.lang or "",
             model=model.manifest.id,
             explanation=explanation,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tipnlp.features import WordPairs, Words, get_finder
-from tipnlp.language import LANGUAGES, detect_any_language
+from tipnlp.language import LANGUAGES, detect_any_languages
 from tipnlp.lexicon import GROUPS, load_lexicon
 from tipnlp.tokens import TokenBatch
 from tipnlp.weighting import FeatureFamilies
@@ -157,7 +157,8 @@ def _find_foreign(candidates: Candidates) -> NDArray[np.bool_]:
     known = np.array([language in candidates.limits for language in candidates.languages], dtype=np.bool_)
     # Asking for any of 97 languages is slow: only a text that reads as strange is asked about.
     strange = np.flatnonzero(known & (candidates.familiarity.unseen_words > STRANGE))
-    known[strange] = [detect_any_language(candidates.texts[i]) in LANGUAGES for i in strange.tolist()]
+    codes = detect_any_languages([candidates.texts[i] for i in strange.tolist()])
+    known[strange] = [code in LANGUAGES for code in codes]
     return ~known
 
 
