@@ -12,12 +12,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import lru_cache, partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -61,7 +61,8 @@ def predict_lines(
     manifest = check_model(folder)
     work = partial(encode_predictions, folder, manifest.fingerprint, explain=explain, with_text=with_text)
     stream = iter(records)
-    tasks = iter(lambda: list(islice(stream, TASK)), [])
+    # Columns go to another process in a fraction of the time that rows take.
+    tasks = iter(lambda: tuple(zip(*islice(stream, TASK), strict=True)), ())
     if jobs == 1:
         yield from chain.from_iterable(map(work, tasks))
         return
@@ -96,12 +97,18 @@ def prepare_process() -> None:
 
 
 def encode_predictions(
-    folder: Path, fingerprint: str, records: list[RawRecord], *, explain: bool, with_text: bool
+    folder: Path, fingerprint: str, columns: Sequence[Sequence[Any]], *, explain: bool, with_text: bool
 ) -> list[bytes | RecordError]:
-    """Predict some records as lines of JSON with the model of this process."""
+    """Predict some records as lines of JSON with the model of this process.
+
+    Args:
+        folder, fingerprint: of the model.
+        columns: the files, the lines and the contents of the records.
+        explain, with_text: as in `predict_lines`.
+    """
     from tipnlp.prediction import predict_cases
 
-    found = [record.build() for record in records]
+    found = [RawRecord(*row).build() for row in zip(*columns, strict=True)]
     cases = [case for case in found if not isinstance(case, RecordError)]
     predictions = predict_cases(load_cached(folder, fingerprint), cases, explain=explain)
     lines = (encode_record(prediction.to_record(with_text=with_text)) for prediction in predictions)
@@ -120,4 +127,6 @@ def load_cached(folder: Path, fingerprint: str) -> Model:
     model = load_model(folder)
     if model.manifest.fingerprint != fingerprint:
         raise UnsafeModelError(f"{folder}: was replaced while it was in use: start again")
+    # joblib has a process look for garbage every second or so, and nothing that is here by now ever is.
+    gc.freeze()
     return model

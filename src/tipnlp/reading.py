@@ -25,6 +25,7 @@ DEFAULT_ENCODING = "utf-8-sig"
 UTF_8 = ("utf-8", "utf-8-sig")
 DELIMITERS = ",;\t"
 PARQUET_ROWS = 1024
+READ_BYTES = 1 << 18
 
 
 # A judgment in one CSV cell is longer than the csv module's own limit of 128 KiB.
@@ -206,7 +207,7 @@ def _read_source(source: Source, encoding: str) -> Iterator[Row]:
     if str(source.path) == STDIN:
         yield from read_jsonl(sys.stdin.buffer, encoding)
         return
-    with source.path.open("rb") as stream:
+    with source.path.open("rb", buffering=READ_BYTES) as stream:
         yield from READERS[source.path.suffix.lower()](stream, encoding, source.name)
 
 
