@@ -132,7 +132,7 @@ class RawRecord(NamedTuple):
         except UnicodeDecodeError:
             reason = "not UTF-8, or not of the encoding that was named: try for example --encoding cp1252"
             return RecordError(self.file, self.line, reason)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
             return RecordError(self.file, self.line, f"not a JSON object{column}")
         return record if isinstance(record, dict) else RecordError(self.file, self.line, "not a JSON object")
