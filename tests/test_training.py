@@ -65,6 +65,7 @@ def test_a_group_counts_as_one_case() -> None:
     assert np.allclose(once.predict_proba(cases), thrice.predict_proba(cases), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_result_of_one(trained: TrainedModel, small_corpus: list[Case]) -> None:
     two = train_model(small_corpus, jobs=2).evaluation
     assert two.confusion == trained.evaluation.confusion
