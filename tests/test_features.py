@@ -124,10 +124,15 @@ def test_counts_equal_plain_counting(texts: list[str]) -> None:
         assert [sorted(matrix[i].data.tolist()) for i in range(len(texts))] == [sorted(c.values()) for c in expected]
 
 
-@given(entries=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6)), max_size=40))
-def test_entries_are_counted_in_any_order(entries: list[tuple[int, int]]) -> None:
+@given(
+    entries=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6)), max_size=40),
+    # A row times a column is a number of 32 bits, or of more.
+    width=st.sampled_from([7, 2**32 // 5, 2**31 - 1]),
+)
+def test_entries_are_counted_in_any_order(entries: list[tuple[int, int]], width: int) -> None:
+    entries = [(row, column if column < 4 else width - 7 + column) for row, column in entries]
     rows, columns = np.array(entries, dtype=np.int64).reshape(-1, 2).T
-    matrix = count_entries(rows, columns, (5, 7))
+    matrix = count_entries(rows, columns, (5, width))
     expected = Counter(entries)
     assert matrix.has_sorted_indices
     assert matrix.nnz == len(expected)
