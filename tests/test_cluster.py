@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -33,7 +34,7 @@ dask = pytest.importorskip("dask")
 pytestmark = pytest.mark.slow
 
 DASK = str(Path(sys.executable).parent / "dask")
-START_SECONDS = 60
+START_SECONDS, STOP_SECONDS = 60, 15
 
 PLAIN = ShardOptions()
 
@@ -54,7 +55,9 @@ class Cluster:
         # Away from the checkout and from the test's folder: a worker has a working folder of its own.
         with (self.folder / f"{len(self.processes)}.log").open("wb") as log:
             environment = {**os.environ, **variables}
-            process = subprocess.Popen([DASK, *command], stdout=log, stderr=log, cwd=self.folder, env=environment)
+            process = subprocess.Popen(
+                [DASK, *command], stdout=log, stderr=log, cwd=self.folder, env=environment, start_new_session=True
+            )
         self.processes.append(process)
         return process
 
@@ -77,7 +80,12 @@ class Cluster:
         for process in reversed(self.processes):
             process.terminate()
         for process in self.processes:
-            process.wait(timeout=START_SECONDS)
+            # A worker whose scheduler went first may take long to see it.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=STOP_SECONDS)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def wait(self, workers: int = 0) -> set[int]:
         """Wait for the workers; return their process ids."""
