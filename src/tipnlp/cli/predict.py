@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -132,7 +133,9 @@ def predict_on_cluster(
 
 def show_progress(lines: Iterable[bytes], done: int = 0) -> Iterable[bytes]:
     """Show items and rate on standard error while they pass, silent when that is not a terminal."""
+    if not sys.stderr.isatty():
+        return lines
     from tqdm import tqdm
 
-    shown: Iterable[bytes] = tqdm(lines, unit=" cases", initial=done, disable=None, leave=False, smoothing=0.1)
+    shown: Iterable[bytes] = tqdm(lines, unit=" cases", initial=done, leave=False, smoothing=0.1)
     return shown
