@@ -31,7 +31,7 @@ from tipnlp.behaviour import (
 )
 from tipnlp.cases import LABELS, Case
 from tipnlp.errors import LexiconError
-from tipnlp.language import LANGUAGES, detect_language
+from tipnlp.language import LANGUAGES, detect_languages
 
 every_language = pytest.mark.parametrize("lang", LANGUAGES)
 
@@ -89,7 +89,7 @@ def test_every_column_is_used(lang: str) -> None:
 def test_texts_read_as_their_language(lang: str) -> None:
     texts = {text for probe in list_probes(lang) if probe.check in ("gender", EVIDENCE) for text in (probe.before,)}
     assert len(texts) >= 12
-    assert {text for text in texts if detect_language(text) != lang} == set()
+    assert {text for text, code in zip(texts, detect_languages(list(texts)), strict=True) if code != lang} == set()
 
 
 @every_language

@@ -20,7 +20,6 @@ from tipnlp.language import (
     LONG_SAMPLE_CHARACTERS,
     SAMPLE_CHARACTERS,
     detect_any_languages,
-    detect_language,
     detect_languages,
 )
 from tipnlp.lexicon import load_origins
@@ -294,7 +293,7 @@ def test_new_chunks_are_sent_to_spacy_once(monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_language_is_detected(text: str, language: str) -> None:
-    assert detect_language(text) == language
+    assert detect_languages([text]) == [language]
     assert Preprocessor().transform([text]).languages == [language]
 
 

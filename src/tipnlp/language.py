@@ -16,11 +16,11 @@ LANGUAGES = ("en", "fr", "de", "lb")
 # The opening of a text settles its language; reading more only costs time.
 SAMPLE_CHARACTERS = 150
 
-# So many texts are read side by side.
-WINDOW = 1024
-
 # Telling one language of many takes more of the text.
 LONG_SAMPLE_CHARACTERS = 500
+
+# So many texts are read side by side.
+WINDOW = 1024
 
 
 @cache
@@ -30,13 +30,8 @@ def _load_identifier() -> Any:
     return LanguageIdentifier.from_model_file(MODEL_FILE)
 
 
-def detect_language(text: str) -> str:
-    """Return the code of the most likely language among `LANGUAGES` (py3langid, naive Bayes)."""
-    return detect_languages([text])[0]
-
-
 def detect_languages(texts: Sequence[str]) -> list[str]:
-    """Return for each text the code of the most likely language among `LANGUAGES`."""
+    """Return for each text the code of the most likely language among `LANGUAGES` (py3langid, naive Bayes)."""
     return _detect(texts, SAMPLE_CHARACTERS, LANGUAGES)
 
 

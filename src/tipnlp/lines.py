@@ -23,7 +23,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from tipnlp.errors import RecordError, UnsafeModelError, WorkerError
-from tipnlp.manifest import check_model
+from tipnlp.manifest import read_manifest
 from tipnlp.reading import RawRecord
 from tipnlp.writing import encode_record
 
@@ -58,8 +58,9 @@ def predict_lines(
         ModelError: the model cannot be used.
         WorkerError: a process has died.
     """
-    manifest = check_model(folder)
-    work = partial(encode_predictions, folder, manifest.fingerprint, explain=explain, with_text=with_text)
+    # Each process checks the model when it loads it, and that it is this one.
+    fingerprint = read_manifest(folder).fingerprint
+    work = partial(encode_predictions, folder, fingerprint, explain=explain, with_text=with_text)
     stream = iter(records)
     # Columns go to another process in a fraction of the time that rows take.
     tasks = iter(lambda: tuple(zip(*islice(stream, TASK), strict=True)), ())

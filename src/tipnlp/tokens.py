@@ -151,12 +151,6 @@ class TokenBatch:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @property
-    def ids(self) -> NDArray[np.uint64]:
-        """The 64-bit id of every token, flat."""
-        ids: NDArray[np.uint64] = self.table.ids[self.rows]
-        return ids
-
     @cached_property
     def documents(self) -> NDArray[np.int32]:
         """The text that every token belongs to, flat."""
